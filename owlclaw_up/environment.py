@@ -1,0 +1,485 @@
+"""The commands as functions: look, decide, plan, apply, prove, and one `Outcome` each. Prints nothing.
+
+Every function takes an open `Project` and gives an `Outcome`; expected errors end up in it, so that a caller gets one
+kind of value whatever happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from owlclaw_up.errors import PreconditionError, UpError
+from owlclaw_up.executor import apply
+from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather, look_at_databases
+from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import (
+    Absent,
+    Decided,
+    Decision,
+    Event,
+    Finding,
+    Found,
+    Listener,
+    Login,
+    Mode,
+    Note,
+    Outcome,
+    Secret,
+    Service,
+    Smoke,
+    StepFinished,
+    StepReport,
+    TokenInfo,
+    Unknown,
+    found,
+)
+from owlclaw_up.modes import MODES, choose, choose_server, design, moved_ports, refused_servers
+from owlclaw_up.planner import Plan, plan
+from owlclaw_up.receipts import STATE_DIR, Ledger, now_text, project_lock
+from owlclaw_up.redaction import Redactor
+from owlclaw_up.settings import Settings, find_project, load
+from owlclaw_up.spec import ADMIN_EMAIL, StackSpec
+from owlclaw_up.steps import build, removals
+from owlclaw_up.steps.dotenv import env_values
+from owlclaw_up.steps.smoke import Prove, kept_smoke
+
+
+def silent(event: Event) -> None:
+    """A listener for callers that want only the outcome."""
+
+
+class NoEnvironment(PreconditionError):
+    code = "no-environment"
+
+    def __init__(self, project: Path) -> None:
+        super().__init__(f"nothing was set up in {project} yet", hint="owlclaw-up")
+
+
+@dataclasses.dataclass(frozen=True)
+class Project:
+    """One project, with everything a command needs to work on it."""
+
+    root: Path
+    host: Host
+    settings: Settings
+    ledger: Ledger
+    redact: Redactor
+
+    def learn_secrets(self) -> None:
+        """Have every secret of this run masked from now on."""
+        settings = self.settings
+        given = (settings.admin_url.value, settings.rabbitmq_url.value, settings.admin_password.value)
+        self.redact.add(*self.ledger.vault.texts(), *(s.reveal() for s in given if s))
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Everything left of apply."""
+
+    facts: Facts
+    decision: Decision
+    spec: StackSpec
+    plan: Plan
+
+
+def open_project(
+    project_dir: Path | None = None, flags: Mapping[str, Any] | None = None, host: Host | None = None
+) -> Project:
+    """Find the project, resolve settings, read state.
+
+    Raises:
+        UpError: the project, a setting or the state cannot be used.
+    """
+    host = host or Host()
+    root = find_project(Path.cwd(), project_dir)
+    settings = load(root, host.environ, flags or {})
+    opened = Project(root, host, settings, Ledger(root, host.files, host.clock), Redactor())
+    opened.learn_secrets()
+    return opened
+
+
+def prepare(project: Project) -> Prepared:
+    """Look, decide, design, plan. Changes nothing.
+
+    Raises:
+        UpError: a precondition is not met.
+    """
+    settings, ledger = project.settings, project.ledger
+    facts = gather(project.host, settings, ledger)
+    decision = choose(facts, settings, ledger)
+    server = choose_server(facts, settings, ledger, decision.mode)
+    on_server = facts.our_stack.on_server
+    kept = ledger.recall("postgres")
+    if server is not None and (kept.get("kind") != "local" or kept.get("identity") != server.identity):
+        # A server that is new to us: what it has of our names decides whether we may use it.
+        on_server = look_at_databases(project.host, settings, ledger, server.login, server.source)
+    elif server is None and kept.get("kind") == "local":
+        on_server = DatabasesLook()
+    stack = dataclasses.replace(facts.our_stack, on_server=on_server)
+    facts = dataclasses.replace(facts, stack=Found(stack))
+    spec = design(facts, decision, server, on_server, settings, ledger)
+    project.learn_secrets()
+    project.redact.add(*(d.password.reveal() for d in spec.databases))
+    return Prepared(facts, decision, spec, plan(build(spec, ledger), facts))
+
+
+def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, command: str = "up") -> Outcome:
+    """Bring the environment up and prove it; with `dry_run`, only say what would be done."""
+    begun = project.host.clock.monotonic()
+
+    def seconds() -> float:
+        return project.host.clock.monotonic() - begun
+
+    try:
+        if dry_run:
+            prepared = prepare(project)
+            return _planned(project, prepared, command, seconds())
+        deadline = Deadline(project.settings.timeout.value, project.host.clock)
+        # A precondition must leave nothing behind, so a new project is looked at before its folder is made.
+        first = None if project.ledger.exists else prepare(project)
+        waited: list[str] = []
+
+        def waiting(text: str) -> None:
+            waited.append(text)
+            listener(Note(text))
+
+        with project_lock(project.ledger, command, deadline.left(), waiting):
+            prepared = first if first is not None and not waited and not project.ledger.exists else prepare(project)
+            return _apply_up(project, prepared, deadline, listener, command, seconds)
+    except UpError as error:
+        return failure(project, command, error, seconds())
+
+
+def _apply_up(
+    project: Project, prepared: Prepared, deadline: Deadline, listener: Listener, command: str,
+    seconds: Callable[[], float],
+) -> Outcome:  # fmt: skip
+    facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
+    listener(Decided(decision, prepared.plan.planned))
+    for note in _notes(prepared):
+        listener(Note(note))
+    project.ledger.prepare()
+    reports, run, error = apply(prepared.plan, project.host, deadline, _logging(project, listener, command))
+    project.learn_secrets()
+    smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
+    findings = tuple(run.findings or ()) + _findings(project, facts, spec)
+    if error is not None:
+        return dataclasses.replace(
+            failure(project, command, error, seconds()),
+            mode=decision.mode, decision=decision, steps=tuple(reports), findings=findings, smoke=smoke,
+        )  # fmt: skip
+    project.ledger.state.mode = decision.mode.value
+    project.ledger.save()
+    said_no = smoke is not None and smoke.status == "failed"
+    status = "failed" if said_no else "ok" if decision.durable else "degraded"
+    return Outcome(
+        command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
+        _relative(project, spec.env_path), seconds(), smoke, findings,
+        login=_login(project) if spec.engine else None, project=project.root,
+    )  # fmt: skip
+
+
+def _planned(project: Project, prepared: Prepared, command: str, seconds: float) -> Outcome:
+    spec, decision = prepared.spec, prepared.decision
+    reports = tuple(
+        StepReport(p.id, p.title, p.change.action, "skipped", 0.0, _change_text(p.change.summary, p.change.reason))
+        for p in prepared.plan.planned
+    )
+    return Outcome(
+        command, "ok" if decision.durable else "degraded", 0, decision.mode, decision, reports, endpoints(spec),
+        _relative(project, spec.env_path), seconds, None, _findings(project, prepared.facts, spec),
+        project=project.root,
+        data={"dry_run": True, "changes": prepared.plan.changes_something, "notes": list(_notes(prepared))},
+    )  # fmt: skip
+
+
+def _change_text(summary: str, reason: str) -> str:
+    return f"{summary} ({reason})" if reason else summary
+
+
+def down(project: Project, listener: Listener = silent, *, purge: bool = False) -> Outcome:
+    """Stop what `up` started; with `purge`, remove what it made."""
+    begun = project.host.clock.monotonic()
+    clock = project.host.clock
+    if not project.ledger.directory.exists():
+        return Outcome("down", "ok", 0, project=project.root, data={"purge": purge, "nothing": True})
+    mode = project.ledger.state.mode
+    try:
+        deadline = Deadline(project.settings.timeout.value, clock)
+        with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
+            facts = gather(project.host, project.settings, project.ledger)
+            todo = plan(removals(project.ledger, purge=purge), facts)
+            log = silent if purge else _logger(project, "down")
+            reports, _, error = apply(todo, project.host, deadline, _both(log, listener))
+    except UpError as failed:
+        return failure(project, "down", failed, clock.monotonic() - begun)
+    if error is not None:
+        outcome = failure(project, "down", error, clock.monotonic() - begun)
+        return dataclasses.replace(outcome, steps=tuple(reports))
+    return Outcome(
+        "down", "ok", 0, Mode(mode) if mode else None, steps=tuple(reports), seconds=clock.monotonic() - begun,
+        project=project.root, data={"purge": purge, "nothing": False},
+    )  # fmt: skip
+
+
+def reset(project: Project, listener: Listener = silent) -> Outcome:
+    """`down --purge`, then `up`."""
+    outcome = down(project, listener, purge=True)
+    if outcome.exit_code:
+        return dataclasses.replace(outcome, command="reset")
+    project = dataclasses.replace(project, ledger=Ledger(project.root, project.host.files, project.host.clock))
+    return up(project, listener, command="reset")
+
+
+def status(project: Project) -> Outcome:
+    """What runs, where, since when; `exit_code` 0 only if the environment is up and answers."""
+    begun = project.host.clock.monotonic()
+    facts = gather(project.host, project.settings, project.ledger, only=("stack",))
+    stack, state = facts.our_stack, project.ledger.state
+    mode = Mode(state.mode) if state.mode else None
+    if mode is None:
+        half_made = "an `up` has begun and not ended" if project.ledger.exists else "nothing was set up here yet"
+        error = NoEnvironment(project.root)
+        finding = Finding("environment", "fail", half_made, hint="owlclaw-up", command="owlclaw-up")
+        return Outcome(
+            "status", "failed", 1, findings=(finding,), error=error, project=project.root,
+            services=_services(project, facts), seconds=project.host.clock.monotonic() - begun,
+        )  # fmt: skip
+    services = _services(project, facts)
+    token = _token_info(project, facts)
+    durable = MODES[mode].durable
+    bad = [s for s in services if s.state != "running"]
+    if durable and (token is None or not token.accepted):
+        bad.append(Service("token", "refused", "the engine does not accept the kept token"))
+    findings = tuple(
+        Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
+    )
+    kept = state.ports
+    urls = {}
+    if durable:
+        urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
+    urls["postgres"] = f"postgresql://owlclaw@{_host_of(project)}:{kept['postgres']}/owlclaw"
+    return Outcome(
+        "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
+        endpoints=urls, env_file=_relative(project, project.root / project.settings.env_file.value),
+        seconds=project.host.clock.monotonic() - begun, smoke=kept_smoke(project.ledger), findings=findings,
+        services=services, token=token, project=project.root,
+    )  # fmt: skip
+
+
+def smoke(project: Project, listener: Listener = silent) -> Outcome:
+    """Prove the environment that stands, changing nothing of it."""
+    begun = project.host.clock.monotonic()
+    clock = project.host.clock
+    try:
+        if not project.ledger.state.mode:
+            raise NoEnvironment(project.root)
+        deadline = Deadline(project.settings.timeout.value, clock)
+        with project_lock(project.ledger, "smoke", deadline.left(), lambda text: listener(Note(text))):
+            # Proved is what stands, in the mode that stands.
+            kept = dataclasses.replace(project.settings.mode, value=Mode(project.ledger.state.mode))
+            again = dataclasses.replace(project.settings.smoke, source="flag")
+            project = dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept, smoke=again))
+            prepared = prepare(project)
+            step = Prove(prepared.spec, project.ledger)
+            only = plan([step], prepared.facts)
+            reports, run, error = apply(only, project.host, deadline, listener)
+    except UpError as failed:
+        return failure(project, "smoke", failed, clock.monotonic() - begun)
+    if error is not None or run.smoke is None:
+        outcome = failure(project, "smoke", error or NoEnvironment(project.root), clock.monotonic() - begun)
+        return dataclasses.replace(outcome, steps=tuple(reports))
+    good = run.smoke.status == "passed"
+    durable = prepared.decision.durable
+    return Outcome(
+        "smoke", "failed" if not good else "ok" if durable else "degraded", 0 if good else 1,
+        prepared.decision.mode, steps=tuple(reports), smoke=run.smoke, seconds=clock.monotonic() - begun,
+        project=project.root,
+    )  # fmt: skip
+
+
+def variables(project: Project) -> dict[str, str]:
+    """The variables of the dotenv file as they should be.
+
+    Raises:
+        NoEnvironment: nothing was set up.
+    """
+    if not project.ledger.state.mode:
+        raise NoEnvironment(project.root)
+    kept = dataclasses.replace(project.settings.mode, value=Mode(project.ledger.state.mode))
+    project = dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))
+    spec = prepare(project).spec
+    return env_values(spec, project.ledger.vault.token if spec.engine else "")
+
+
+def endpoints(spec: StackSpec) -> dict[str, str]:
+    """Where things answer; no passwords."""
+    host = "localhost" if spec.postgres.embedded else spec.postgres.admin.host or "localhost"
+    application = spec.database("owlclaw")
+    urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
+    if spec.engine is None:
+        return urls
+    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
+
+
+def failure(project: Project | None, command: str, error: UpError, seconds: float) -> Outcome:
+    """The outcome of a command that an error ended."""
+    if project is not None:
+        project.learn_secrets()
+        for name in ("message", "hint", "detail"):
+            setattr(error, name, project.redact(getattr(error, name)))
+    return Outcome(
+        command, "failed", error.exit_code, error=error, seconds=seconds, project=project.root if project else None
+    )
+
+
+def _login(project: Project) -> Login | None:
+    password = project.ledger.vault.passwords.get("dashboard")
+    return Login(ADMIN_EMAIL, Secret(password)) if password else None
+
+
+def _relative(project: Project, path: Path) -> str:
+    return os.path.relpath(path, project.root) if path.is_relative_to(project.root) else str(path)
+
+
+def _host_of(project: Project) -> str:
+    kept = project.ledger.recall("postgres")
+    return "localhost" if kept.get("kind") == "embedded" else str(kept.get("where", "localhost")).rpartition(":")[0]
+
+
+def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:
+    if spec.smoke == "none":
+        return Smoke("none", "skipped")
+    return kept_smoke(ledger)
+
+
+def _notes(prepared: Prepared) -> Sequence[str]:
+    """What the reader should know before it happens."""
+    notes = moved_ports(prepared.facts, prepared.spec)
+    if prepared.spec.postgres.embedded:
+        for candidate in refused_servers(prepared.facts):
+            notes.append(
+                f"a PostgreSQL at {candidate.login.where} answers and is left alone ({candidate.source}: "
+                f"{candidate.look.detail.splitlines()[0] if hasattr(candidate.look, 'detail') else ''}); "
+                f"to use it: owlclaw-up --admin-url postgresql://..."
+            )
+    return notes
+
+
+def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding, ...]:
+    """Values elsewhere that win over the dotenv file, and proxies that catch a worker's gRPC."""
+    wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
+    findings = [
+        _shadow_finding(shadow, spec)
+        for shadow in found(facts.shadows) or ()
+        if shadow.key in wanted and shadow.value.reveal() != wanted[shadow.key]
+    ]
+    proxies = found(facts.proxies) or {}
+    catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
+    excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))
+    if spec.engine and catching and "localhost" not in excepted and excepted != "*":
+        findings.append(
+            Finding(
+                "network.proxy", "warn", f"{', '.join(catching)} will catch your worker's gRPC to localhost",
+                "owlclaw-up itself asks no proxy for loopback", "except it from the proxy",
+                "export NO_PROXY=localhost,127.0.0.1",
+            )
+        )  # fmt: skip
+    return tuple(findings)
+
+
+def _shadow_finding(shadow: Shadow, spec: StackSpec) -> Finding:
+    where = f"{shadow.where}, line {shadow.line}" if shadow.line else shadow.where
+    mend = f"unset {shadow.key}" if shadow.line is None else f"remove line {shadow.line} of {shadow.where}"
+    return Finding(
+        "env.shadowed", "warn", f"{shadow.key} in {where} wins over {spec.env_path.name}",
+        "programs read that value, not the one written here", mend, mend if shadow.line is None else "",
+    )  # fmt: skip
+
+
+def _services(project: Project, facts: Facts) -> tuple[Service, ...]:
+    ledger, stack, ports = project.ledger, facts.our_stack, project.ledger.state.ports
+    kept, engine = ledger.recall("postgres"), ledger.recall("engine")
+    services = []
+    if kept.get("kind"):
+        server = stack.on_server.server
+        look = found(server)
+        login = stack.on_server.logins.get("owlclaw")
+        if look is not None and login is not None and login.password:
+            state, detail = "running", f"{kept['kind']}, answers role owlclaw on {kept.get('where')}"
+        elif look is not None:
+            state, detail = "incomplete", "the server answers; database or role owlclaw is missing"
+        else:
+            state = "stopped" if isinstance(server, Absent) else "unreachable"
+            detail = server.why if isinstance(server, (Absent, Unknown)) else ""
+        services.append(
+            Service(
+                "postgres", state, detail, ports.get("postgres"), stack.server_process.pid if stack.server_process else None,
+                kept.get("started_at", "") if stack.server_process else "", look.version if look else "",
+            )
+        )  # fmt: skip
+    if ledger.state.mode and MODES[Mode(ledger.state.mode)].durable:
+        process = stack.engine_process
+        state = "running" if stack.engine_ready else "not ready" if process else "stopped"
+        services.append(
+            Service(
+                "hatchet", state, stack.engine_answers or "not running", ports.get("dashboard"),
+                process.pid if process else None, engine.get("started_at", "") if process else "", engine.get("version", ""),
+            )
+        )  # fmt: skip
+    return tuple(services)
+
+
+def _token_info(project: Project, facts: Facts) -> TokenInfo | None:
+    look = facts.our_stack.token
+    if look is None:
+        return None
+    claims = look.claims
+    accepted = None if look.grpc is None else look.grpc.state == "ok"
+    return TokenInfo(
+        claims.tenant, claims.server_url, claims.grpc_address, claims.expires_text,
+        claims.days_left(project.host.clock.now()), accepted,
+    )  # fmt: skip
+
+
+def _logger(project: Project, command: str) -> Listener:
+    """Every finished step as a line of `logs/up.log`."""
+    path = project.ledger.logs / "up.log"
+
+    def log(event: Event) -> None:
+        if isinstance(event, StepFinished):
+            report = event.report
+            text = f"{command} {report.id} {report.action.word} {report.status} {report.seconds:.2f}s {report.detail}"
+        elif isinstance(event, Decided):
+            text = f"{command} decided {event.decision.mode.value}: {event.decision.why}"
+        elif isinstance(event, Note):
+            text = f"{command} {event.text}"
+        else:
+            return
+        if path.parent.exists():
+            project.host.files.append(path, f"{now_text(project.host.clock)} {project.redact(text)}\n")
+
+    return log
+
+
+def _both(one: Listener, other: Listener) -> Listener:
+    def listen(event: Event) -> None:
+        one(event)
+        other(event)
+
+    return listen
+
+
+def _logging(project: Project, listener: Listener, command: str) -> Listener:
+    return _both(_logger(project, command), listener)
+
+
+__all__ = [
+    "STATE_DIR", "NoEnvironment", "Prepared", "Project", "down", "endpoints", "failure", "open_project", "prepare",
+    "reset", "silent", "smoke", "status", "up", "variables",
+]  # fmt: skip

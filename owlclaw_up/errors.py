@@ -1,0 +1,254 @@
+"""The bottom of the house: every error a user can meet. Imports nothing of ours.
+
+An error takes domain values (a port and its owner, a path and its mode) and writes its own text: what failed, why, and
+the command or the file that helps. `exit_code` follows docs/reference/exit-codes.md; `code` is stable and in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+USAGE = 2
+PRECONDITION = 3
+APPLY_FAILED = 4
+BUG = 70
+INTERRUPTED = 130
+
+
+class UpError(Exception):
+    """Base of every expected error.
+
+    Args:
+        message: one sentence, what failed and why.
+        hint: what to do about it; ends in a command or a file where there is one.
+        detail: the words of whoever refused (a server, a log), for the curious and for bug reports.
+    """
+
+    code = "error"
+    exit_code = APPLY_FAILED
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+
+class UsageError(UpError):
+    """The command line or a setting is wrong; nothing was tried."""
+
+    code = "usage"
+    exit_code = USAGE
+
+
+class UnknownSetting(UsageError):
+    code = "unknown-setting"
+
+    def __init__(self, name: str, where: str, nearest: str | None) -> None:
+        super().__init__(
+            f"{where} has a setting {name!r} that owlclaw-up does not know",
+            hint=f"did you mean {nearest!r}?" if nearest else "docs/reference/settings.md lists every setting",
+        )
+
+
+class BadSetting(UsageError):
+    code = "bad-setting"
+
+    def __init__(self, name: str, value: str, origin: str, why: str) -> None:
+        super().__init__(f"{name} = {value!r} (from {origin}) cannot be used: {why}", hint="see docs/reference/settings.md")
+
+
+class ProjectMissing(UsageError):
+    code = "project-missing"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"the project directory {path} {why}", hint="name an existing folder with --project-dir DIR")
+
+
+class ConfirmationNeeded(UsageError):
+    code = "confirmation-needed"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} asks before it removes data, and there is no terminal to ask on", hint="add --yes")
+
+
+class PreconditionError(UpError):
+    """Something in the way was found before anything was changed."""
+
+    code = "precondition"
+    exit_code = PRECONDITION
+
+
+class ModeBlocked(PreconditionError):
+    code = "mode-blocked"
+
+    def __init__(self, mode: str, why: str, hint: str) -> None:
+        super().__init__(f"mode {mode} cannot be used here: {why}", hint=hint)
+
+
+class DurableRequired(PreconditionError):
+    code = "durable-required"
+
+    def __init__(self, obstacles: Sequence[tuple[str, str]], hint: str) -> None:
+        super().__init__(
+            "a durable mode is required, and none can be had here",
+            hint=hint,
+            detail="\n".join(f"{mode}: {why}" for mode, why in obstacles),
+        )
+
+
+class ProjectNotWritable(PreconditionError):
+    code = "project-not-writable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"owlclaw-up cannot write in {path}: {why}", hint=f"ls -ld {path}", detail=why)
+
+
+class LockHeld(PreconditionError):
+    code = "lock-held"
+
+    def __init__(self, holder: str, waited: float) -> None:
+        super().__init__(
+            f"another owlclaw-up works in this project: {holder}; waited {waited:.0f} s",
+            hint="wait for it to end, or give it longer with --timeout SECONDS",
+        )
+
+
+class StateUnusable(PreconditionError):
+    code = "state-unusable"
+
+    def __init__(self, path: Path, why: str, hint: str, detail: str = "") -> None:
+        super().__init__(f"{path} {why}", hint=hint, detail=detail)
+
+
+class PortTaken(PreconditionError):
+    code = "port-taken"
+
+    def __init__(self, port: int, purpose: str, owner: str, setting: str) -> None:
+        super().__init__(
+            f"port {port}, kept for {purpose}, is taken by {owner}",
+            hint=f"stop {owner}, or move with --{setting} PORT (then: owlclaw-up)",
+        )
+
+
+class PortDenied(PreconditionError):
+    code = "port-denied"
+
+    def __init__(self, port: int, purpose: str, why: str, setting: str) -> None:
+        super().__init__(
+            f"the system does not let this user listen on port {port} ({purpose}): {why}",
+            hint=f"choose a port above 1024 with --{setting} PORT",
+        )
+
+
+class NoFreePort(PreconditionError):
+    code = "no-free-port"
+
+    def __init__(self, purpose: str, first: int, last: int) -> None:
+        super().__init__(f"no free port for {purpose} between {first} and {last}", hint="ss -ltnp")
+
+
+class PostgresUnusable(PreconditionError):
+    """The PostgreSQL that was asked for cannot be used; `code` says which of its faults it is."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
+class RolePasswordUnknown(PreconditionError):
+    code = "role-password-unknown"
+
+    def __init__(self, role: str, server: str, secrets_file: Path) -> None:
+        super().__init__(
+            f"role {role!r} exists on {server} already, and its password is not known here",
+            hint=(
+                f"two ways out: write its password into {secrets_file} as "
+                f'{{"passwords": {{"{role}": "..."}}}}, or let owlclaw-up use another role: '
+                f'set databases = [{{name = "{role}", role = "{role}_up"}}] in owlclaw-up.toml'
+            ),
+        )
+
+
+class DatabaseNotOurs(PreconditionError):
+    code = "database-owner"
+
+    def __init__(self, database: str, owner: str, wanted: str, server: str) -> None:
+        super().__init__(
+            f"database {database!r} on {server} belongs to {owner!r}, not to {wanted!r}, and is left as it is",
+            hint=f"ALTER DATABASE {database} OWNER TO {wanted}; or name another database in owlclaw-up.toml",
+        )
+
+
+class EnvFileRefused(PreconditionError):
+    code = "env-file"
+
+    def __init__(self, path: Path, why: str, hint: str) -> None:
+        super().__init__(f"{path} is not touched: {why}", hint=hint)
+
+
+class EngineUnusable(PreconditionError):
+    """The Hatchet engine that was named or found cannot be used."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
+class BinaryNotRunnable(PreconditionError):
+    code = "binary-not-runnable"
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be run: {why}", hint=f"file {path}", detail=why)
+
+
+class ApplyFailed(UpError):
+    """A step failed while the machine was being changed; receipts know what was done."""
+
+    code = "apply-failed"
+
+    def __init__(self, code: str, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
+class TimedOut(ApplyFailed):
+    """A wait ran into its deadline."""
+
+    def __init__(self, what: str, seconds: float, last: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(
+            "timeout",
+            f"{what} did not happen within {seconds:.0f} s; last seen: {last}",
+            hint=hint or "give it longer with --timeout SECONDS, or look: owlclaw-up logs",
+            detail=detail,
+        )
+
+
+class ProcessDied(ApplyFailed):
+    """A process of ours ended while it was waited for."""
+
+    def __init__(self, what: str, how: str, *, hint: str, log: str) -> None:
+        super().__init__("process-died", f"{what} ended {how} while it was starting", hint=hint, detail=log)
+
+
+class Interrupted(UpError):
+    code = "interrupted"
+    exit_code = INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("interrupted", hint="run the same command again: it goes on where this one stopped")
+
+
+class InternalError(UpError):
+    """A bug in owlclaw-up."""
+
+    code = "bug"
+    exit_code = BUG
+
+    def __init__(self, what: str, trace: str) -> None:
+        super().__init__(
+            f"a bug in owlclaw-up: {what}",
+            hint="please report it with the last lines of .owlclaw-up/logs/up.log",
+            detail=trace,
+        )

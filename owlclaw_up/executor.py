@@ -1,0 +1,57 @@
+"""Walk a Plan: the only caller of `Step.apply`. Tells what happens as events, and stops at the first failure."""
+
+from __future__ import annotations
+
+from owlclaw_up.errors import APPLY_FAILED, PRECONDITION, UpError
+from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Action, Listener, StepFinished, StepProgress, StepReport, StepStarted
+from owlclaw_up.planner import Plan
+from owlclaw_up.steps.base import Run
+
+
+def apply(plan: Plan, host: Host, deadline: Deadline, listener: Listener) -> tuple[list[StepReport], Run, UpError | None]:
+    """Apply every step that has something to do.
+
+    Args:
+        deadline: shared by every wait of every step.
+
+    Returns:
+        A report per step, what the steps found on their way, and the error that stopped it.
+    """
+    reports: list[StepReport] = []
+    run = Run(host, deadline, lambda text: None)
+    error: UpError | None = None
+    changed = False
+    for step, planned in plan.steps:
+        change = planned.change
+        if error is not None:
+            reports.append(StepReport(step.id, step.title, Action.SKIP, "skipped", 0.0, "not reached"))
+            continue
+        if change.action in (Action.UNCHANGED, Action.SKIP):
+            status = "done" if change.action is Action.UNCHANGED else "skipped"
+            report = StepReport(step.id, step.title, change.action, status, 0.0, change.summary)
+            reports.append(report)
+            listener(StepFinished(report))
+            continue
+        listener(StepStarted(step.id, step.title))
+        run.say = lambda text, id=step.id: listener(StepProgress(id, text))  # type: ignore[misc]
+        begun = host.clock.monotonic()
+        try:
+            applied = step.apply(run)
+        except UpError as failure:
+            error = failure
+            if changed and failure.exit_code == PRECONDITION:
+                # Found too late to say that nothing was changed.
+                error.exit_code = APPLY_FAILED
+            report = StepReport(
+                step.id, step.title, change.action, "failed", host.clock.monotonic() - begun, failure.message
+            )
+        else:
+            report = StepReport(
+                step.id, step.title, applied.action, "done", host.clock.monotonic() - begun, applied.detail
+            )
+            changed = changed or applied.action not in (Action.UNCHANGED, Action.SKIP, Action.RUN)
+        reports.append(report)
+        listener(StepFinished(report))
+    return reports, run, error

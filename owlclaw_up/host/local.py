@@ -1,0 +1,337 @@
+"""Files, processes and ports of this machine. Standard library and psutil only."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal as signals
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from owlclaw_up.errors import BinaryNotRunnable
+from owlclaw_up.host.base import PortLook, PortOwner, ProcessId, Ran
+
+# A start time read twice may differ by a clock tick.
+_TICK = 0.05
+
+
+class LocalFiles:
+    """The file system, with private files that are 0600 before their first byte and replaced in one rename."""
+
+    def read(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_private(self, path: Path, data: bytes) -> None:
+        """Replace `path` (through a symbolic link, in the link's target) by temp file and rename; mode 0600.
+
+        Raises:
+            OSError: the folder is missing, full or not writable; the old file is then as it was.
+        """
+        target = path.resolve() if path.is_symlink() else path
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(OSError):
+                # As root in somebody's checkout: the file stays theirs.
+                owner = (target if target.exists() else target.parent).stat()
+                if os.geteuid() == 0 and owner.st_uid != 0:
+                    os.chown(temporary, owner.st_uid, owner.st_gid)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def make_dir(self, path: Path, mode: int = 0o700) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o777 != mode:
+            path.chmod(mode)
+
+    def append(self, path: Path, text: str) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(text)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def remove_tree(self, path: Path) -> None:
+        if path.exists():
+            shutil.rmtree(path)
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def tail(self, path: Path, lines: int) -> list[str]:
+        """The last lines of a log; at most its last 256 KiB are read."""
+        try:
+            with path.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                file.seek(max(0, file.tell() - 262144))
+                return file.read().decode("utf-8", "replace").splitlines()[-lines:]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+class LocalProcesses:
+    """Children that are waited for, and servers that outlive the command."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 60.0,
+        user: str | None = None,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Ran:
+        """Run a child to its end.
+
+        Args:
+            argv: program and arguments; never a secret among them.
+            timeout: seconds; then the child is killed and its exit code is -9.
+            user: run as this user (root only).
+            log: the output is appended there as it comes, 0600.
+            on_line: called with each line of output as it comes, from another thread.
+
+        Raises:
+            BinaryNotRunnable: the program is missing, not executable or for another architecture.
+        """
+        begun = time.monotonic()
+        child = _spawn(
+            argv,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            user=user,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        captured: tuple[list[bytes], list[bytes]] = ([], [])
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(_private_log(log)) if log else None
+            lock = threading.Lock()
+
+            def pump(stream: object, into: list[bytes]) -> None:
+                for line in stream:  # type: ignore[attr-defined]
+                    into.append(line)
+                    with lock:
+                        if sink is not None:
+                            os.write(sink, line)
+                        if on_line is not None:
+                            on_line(line.decode("utf-8", "replace").rstrip())
+
+            pumps = [
+                threading.Thread(target=pump, args=(stream, into), daemon=True)
+                for stream, into in zip((child.stdout, child.stderr), captured, strict=True)
+            ]
+            for thread in pumps:
+                thread.start()
+            try:
+                child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            except BaseException:
+                # Ctrl-C: the child of a cancelled step must not go on behind our back.
+                child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(5)
+                child.kill()
+                child.wait()
+                raise
+            for thread in pumps:
+                thread.join(2)
+        out, err = (b"".join(part).decode("utf-8", "replace") for part in captured)
+        return Ran(tuple(argv), child.returncode, out, err, time.monotonic() - begun)
+
+    def start(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, user: str | None = None
+    ) -> ProcessId:
+        """Start a server in a session of its own, so that it outlives this command and its terminal.
+
+        Raises:
+            BinaryNotRunnable: as for `run`.
+        """
+        with _private_log(log) as sink:
+            child = _spawn(
+                argv,
+                env=dict(env),
+                cwd=cwd,
+                user=user,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+        _ours[child.pid] = child
+        return ProcessId(child.pid, start_time(child.pid) or 0.0)
+
+    def alive(self, process: ProcessId) -> bool:
+        """Whether this very process runs: a pid given to somebody else since does not count, nor does a zombie."""
+        child = _ours.get(process.pid)
+        if child is not None and child.poll() is not None:
+            return False
+        started = start_time(process.pid)
+        return started is not None and abs(started - process.started) < _TICK
+
+    def stop(self, process: ProcessId, *, signal: int, timeout: float) -> str:
+        """End a process that we started; after `timeout` seconds with SIGKILL. Returns how it ended, for the report."""
+        if not self.alive(process):
+            return "was not running"
+        begun = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal)
+        pause = 0.01
+        while self.alive(process):
+            if time.monotonic() - begun > timeout:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signals.SIGKILL)
+                while self.alive(process) and time.monotonic() - begun < timeout + 5:
+                    time.sleep(0.02)
+                return f"killed after {timeout:.0f} s"
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        return f"stopped in {time.monotonic() - begun:.1f} s"
+
+
+_ours: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def exit_status(process: ProcessId) -> str:
+    """How a server that this command started has ended, in words."""
+    child = _ours.get(process.pid)
+    code = child.poll() if child else None
+    if code is None:
+        return "unexpectedly"
+    if code < 0:
+        return f"by signal {signals.Signals(-code).name}"
+    return f"with exit code {code}"
+
+
+def start_time(pid: int) -> float | None:
+    """Start of a process in seconds since the epoch, or None if there is no such process or only its zombie."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+
+
+def process_in(folder: Path) -> ProcessId | None:
+    """A process of ours whose working directory is `folder`: a server that was started and never recorded."""
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                return ProcessId(process.pid, float(process.create_time()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return None
+
+
+def _spawn(argv: Sequence[str], *, user: str | None, env: dict[str, str] | None, **how: object) -> subprocess.Popen[bytes]:
+    switch: dict[str, object] = {}
+    if user is not None:
+        import pwd
+
+        entry = pwd.getpwnam(user)
+        switch = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    try:
+        return subprocess.Popen(list(argv), env=env, **how, **switch)  # type: ignore[call-overload, no-any-return]
+    except OSError as error:
+        why = {
+            errno.ENOENT: "there is no such file (or no loader for it)",
+            errno.EACCES: "it is not executable, or a folder above it is closed",
+            errno.ENOEXEC: "it is no program for this machine",
+        }.get(error.errno or 0, os.strerror(error.errno or 0))
+        raise BinaryNotRunnable(str(argv[0]), why) from None
+
+
+@contextlib.contextmanager
+def _private_log(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def look_at_port(port: int, *, everywhere: bool = False) -> PortLook:
+    """Whether a server of ours could listen on a port.
+
+    Args:
+        everywhere: the server will listen on all interfaces, not on loopback alone.
+
+    Returns:
+        `free`; `busy` with the owner where the system tells; or `denied` (a reserved or excluded port).
+    """
+    addresses: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0" if everywhere else "127.0.0.1")]
+    if socket.has_ipv6:
+        addresses.append((socket.AF_INET6, "::" if everywhere else "::1"))
+    for family, address in addresses:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do it: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind((address, port))
+                # A listener with SO_REUSEADDR of its own shares bind, never listen.
+                probe.listen(1)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return PortLook(port, "busy", port_owner(port))
+                if error.errno in (errno.EACCES, errno.EPERM):
+                    return PortLook(port, "denied", why=os.strerror(error.errno))
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+    return PortLook(port, "free")
+
+
+def port_owner(port: int) -> PortOwner:
+    """Who listens on a port, as far as this user may know."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.AccessDenied, OSError):
+        connections = []
+    for connection in connections:
+        local = connection.laddr
+        if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
+            try:
+                process = psutil.Process(connection.pid)
+                return PortOwner(connection.pid, process.name(), " ".join(process.cmdline())[:200])
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                return PortOwner(connection.pid, "a process", "")
+    return PortOwner(None, "", "")
+
+
+def answers_tcp(host: str, port: int, timeout: float = 0.3) -> bool:
+    """Whether somebody accepts connections there; says nothing of who."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,33 @@
+"""The composition root of everything that touches this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, SystemClock
+from owlclaw_up.host.embedded import EmbeddedServers
+from owlclaw_up.host.hatchet import HatchetEngine
+from owlclaw_up.host.local import LocalFiles, LocalProcesses
+from owlclaw_up.host.postgres import PostgresServers
+
+
+@dataclass(frozen=True)
+class Host:
+    """All doors together.
+
+    Attributes:
+        environ: the environment of this command.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    files: Files = field(default_factory=LocalFiles)
+    processes: Processes = field(default_factory=LocalProcesses)
+    clock: Clock = field(default_factory=SystemClock)
+    postgres: Postgres = field(default_factory=PostgresServers)
+    hatchet: Hatchet = field(default_factory=HatchetEngine)
+
+    @property
+    def embedded(self) -> EmbeddedServers:
+        return EmbeddedServers(self.processes)

@@ -1,0 +1,350 @@
+"""PostgreSQL: the one file that knows psycopg.
+
+Logins come as `ServerLogin`, errors leave as `ServerRefusal` (when looking) or `errors.ApplyFailed` (when changing),
+by SQLSTATE. Passwords travel as SCRAM verifiers in `CREATE ROLE`, so no server log ever holds one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from owlclaw_up.errors import ApplyFailed
+from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.model import Secret
+from owlclaw_up.redaction import Redactor
+
+if TYPE_CHECKING:
+    import psycopg
+
+EXTENSIONS_OF_INTEREST = ("btree_gist", "pgcrypto", "vector")
+# Rows by which an engine of Hatchet says that it is alive, or that it holds a queue.
+_PARTITIONS = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition", "Lease")
+_SCHEMES = {"postgres", "postgresql"}
+
+
+def parse_url(text: str, default_database: str = "postgres") -> ServerLogin:
+    """A login from a URL as people write them: `postgres://`, `postgresql+asyncpg://`, percent-encoded or raw passwords.
+
+    Args:
+        text: the URL. The last `@` ends the password, so that one with `@` or `/` in it works unencoded as well.
+
+    Raises:
+        ValueError: it is no such URL; the message holds no part of the password.
+    """
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or scheme.split("+", 1)[0].lower() not in _SCHEMES:
+        raise ValueError("it does not start with postgresql://")
+    user_info, at, tail = rest.rpartition("@")
+    user, colon, password = user_info.partition(":") if at else ("", "", "")
+    try:
+        parts = urlsplit("postgresql://" + tail)
+        port = parts.port
+    except ValueError:
+        raise ValueError("its port is no number between 0 and 65535") from None
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    # SQLAlchemy's word for libpq's sslmode.
+    if "ssl" in options:
+        options.setdefault("sslmode", options.pop("ssl"))
+    host = unquote(parts.hostname or "") or options.pop("host", "")
+    port = port or (int(options.pop("port")) if options.get("port", "").isdigit() else None)
+    return ServerLogin(
+        host=host,
+        port=port,
+        user=unquote(user) or options.pop("user", ""),
+        password=Secret(unquote(password)) if colon else None,
+        database=unquote(parts.path.lstrip("/")) or options.pop("dbname", "") or default_database,
+        options=tuple(sorted(options.items())),
+    )
+
+
+def url_of(login: ServerLogin, scheme: str = "postgresql") -> Secret:
+    """The URL of a login, password included, every part percent-encoded."""
+    password = f":{quote(login.password.reveal(), safe='')}" if login.password else ""
+    who = f"{quote(login.user, safe='')}{password}@" if login.user else ""
+    query = "&".join(f"{quote(k)}={quote(v, safe='')}" for k, v in login.options)
+    host = login.host
+    if host.startswith("/"):
+        query = "&".join(filter(None, (f"host={quote(host, safe='')}", query)))
+        host = ""
+    elif ":" in host:
+        host = f"[{host}]"
+    port = f":{login.port}" if login.port else ""
+    tail = f"?{query}" if query else ""
+    return Secret(f"{scheme}://{who}{host}{port}/{quote(login.database, safe='')}{tail}")
+
+
+class PostgresServers:
+    """`host.base.Postgres` over psycopg. Connections are short: one per question."""
+
+    def look(self, login: ServerLogin, source: str, timeout: float) -> ServerLook | ServerRefusal:
+        try:
+            with _connect(login, timeout) as connection:
+                row = connection.execute(
+                    """
+                    select current_setting('server_version_num')::int, current_setting('server_version'), current_user,
+                           r.rolsuper, r.rolcreatedb, r.rolcreaterole, current_setting('timezone'),
+                           current_setting('listen_addresses', true), current_setting('max_connections')::int,
+                           array(select name::text from pg_available_extensions where name = any(%s)),
+                           case when has_function_privilege('pg_control_system()', 'execute')
+                                then (select system_identifier::text from pg_control_system()) end
+                    from pg_roles r where r.rolname = current_user
+                    """,
+                    [list(EXTENSIONS_OF_INTEREST)],
+                ).fetchone()
+                assert row is not None
+                info = connection.info
+                seen = ServerLogin(
+                    login.host or info.host, info.port, info.user, login.password, info.dbname, login.options
+                )
+        except Exception as error:
+            refusal = _refusal(error, login)
+            if refusal is None:
+                raise
+            return refusal
+        return ServerLook(
+            seen, source, row[10] or seen.where, row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7] or "", row[8],
+            frozenset(row[9]),
+        )  # fmt: skip
+
+    def login_works(self, login: ServerLogin, timeout: float = 3.0) -> ServerRefusal | None:
+        """Whether a role gets an answer to real SQL on its database; None is yes."""
+        try:
+            with _connect(login, timeout) as connection:
+                connection.execute("select 1")
+        except Exception as error:
+            refusal = _refusal(error, login)
+            if refusal is None:
+                raise
+            return refusal
+        return None
+
+    def look_at_database(self, admin: ServerLogin, database: str, role: str) -> DatabaseLook:
+        with _translated(admin, f"look at database {database}"), _connect(admin) as connection:
+            role_exists = _one(connection, "select exists (select from pg_roles where rolname = %s)", role)
+            row = connection.execute(
+                """
+                select pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding),
+                       coalesce((select c from unnest(s.setconfig) c where lower(c) like 'timezone=%%' limit 1), '')
+                from pg_database d
+                left join pg_db_role_setting s
+                  on s.setdatabase = d.oid and s.setrole = (select oid from pg_roles where rolname = %s)
+                where d.datname = %s
+                """,
+                [role, database],
+            ).fetchone()
+        if row is None:
+            return DatabaseLook(role_exists, False)
+        extensions: frozenset[str] = frozenset()
+        migration = None
+        inside = _in_database(admin, database)
+        with _translated(inside, f"look into database {database}"), _connect(inside) as connection:
+            extensions = frozenset(r[0] for r in connection.execute("select extname from pg_extension").fetchall())
+            migration = _migration(connection)
+        timezone = str(row[2]).partition("=")[2]
+        return DatabaseLook(role_exists, True, row[0], row[1], timezone, extensions, migration)
+
+    def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
+        from psycopg import sql
+
+        with _translated(admin, f"create role {role}"), _connect(admin) as connection:
+            verifier = connection.pgconn.encrypt_password(
+                password.reveal().encode(), role.encode(), b"scram-sha-256"
+            ).decode()
+            connection.execute(
+                sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(verifier))
+            )
+
+    def create_database(self, admin: ServerLogin, database: str, owner: str) -> None:
+        """From template0, so that what somebody put into template1 (an extension, a locale) does not come along."""
+        from psycopg import sql
+
+        with _translated(admin, f"create database {database}"), _connect(admin) as connection:
+            if not _one(connection, "select rolsuper from pg_roles where rolname = current_user"):
+                # Only a member of the owner role may give it a database.
+                connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(owner)))
+            utf8 = _one(
+                connection, "select pg_encoding_to_char(encoding) = 'UTF8' from pg_database where datname = 'template0'"
+            )
+            locale = sql.SQL("" if utf8 else " lc_collate 'C' lc_ctype 'C'")
+            connection.execute(
+                sql.SQL("create database {} owner {} template template0 encoding 'UTF8'{}").format(
+                    sql.Identifier(database), sql.Identifier(owner), locale
+                )
+            )
+
+    def set_timezone(self, admin: ServerLogin, database: str, role: str) -> None:
+        from psycopg import sql
+
+        with _translated(admin, f"set the timezone of {role} in {database}"), _connect(admin) as connection:
+            connection.execute(
+                sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(
+                    sql.Identifier(role), sql.Identifier(database)
+                )
+            )
+
+    def create_extension(self, admin: ServerLogin, database: str, extension: str) -> ServerRefusal | None:
+        """Create it as the admin; a refusal is returned, since an environment can do without."""
+        from psycopg import sql
+
+        inside = _in_database(admin, database)
+        try:
+            with _connect(inside) as connection:
+                connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
+        except Exception as error:
+            refusal = _refusal(error, inside)
+            if refusal is None:
+                raise
+            return refusal
+        return None
+
+    def drop_database(self, admin: ServerLogin, database: str) -> None:
+        from psycopg import sql
+
+        with _translated(admin, f"drop database {database}"), _connect(admin) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
+
+    def drop_role(self, admin: ServerLogin, role: str) -> None:
+        from psycopg import sql
+
+        with _translated(admin, f"drop role {role}"), _connect(admin) as connection:
+            connection.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(role)))
+
+    def migration_version(self, login: ServerLogin) -> int | None:
+        with _translated(login, "read Hatchet's migration version"), _connect(login) as connection:
+            return _migration(connection)
+
+    def tenant_exists(self, login: ServerLogin, tenant: str) -> bool:
+        with _translated(login, "look for the tenant"), _connect(login) as connection:
+            if _one(connection, """select to_regclass('public."Tenant"') is null"""):
+                return False
+            return bool(_one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant))
+
+    def engine_trace(self, login: ServerLogin) -> EngineTrace:
+        with _translated(login, "look for other engines"), _connect(login) as connection:
+            if _one(connection, """select to_regclass('public."ControllerPartition"') is null"""):
+                return EngineTrace(0, 0)
+            rows = sum(_one(connection, f'select count(*) from "{table}"') for table in _PARTITIONS)
+            connections = _one(
+                connection,
+                """
+                select count(*) from pg_stat_activity
+                where datname = current_database() and application_name like 'server%'
+                """,
+            )
+        return EngineTrace(rows, connections)
+
+    def clear_engine_trace(self, login: ServerLogin) -> int:
+        """Delete every partition and lease row. Only when no engine is alive there; the caller has seen to that."""
+        deleted = 0
+        with _translated(login, "clear the dead engine's rows"), _connect(login) as connection, connection.transaction():
+            for table in _PARTITIONS:
+                deleted += connection.execute(f'delete from "{table}"').rowcount
+        return deleted
+
+
+def _in_database(login: ServerLogin, database: str) -> ServerLogin:
+    return ServerLogin(login.host, login.port, login.user, login.password, database, login.options)
+
+
+@contextlib.contextmanager
+def _connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit, closed at the end; libpq's own defaults where the login is silent."""
+    import psycopg
+
+    given = {
+        "host": login.host,
+        "port": login.port,
+        "user": login.user,
+        "password": login.password.reveal() if login.password else None,
+        "dbname": login.database,
+    }
+    options = dict(login.options)
+    options.setdefault("application_name", "owlclaw-up")
+    # libpq counts whole seconds, and takes 1 for 2.
+    options.setdefault("connect_timeout", str(max(2, round(timeout))))
+    keywords = options | {key: value for key, value in given.items() if value}
+    with psycopg.connect("", autocommit=True, prepare_threshold=None, **keywords) as connection:  # type: ignore[arg-type]
+        yield connection
+
+
+def _one(connection: psycopg.Connection[Any], query: str, *values: object) -> Any:
+    row = connection.execute(query, values or None).fetchone()  # type: ignore[call-overload]
+    return row[0] if row else None
+
+
+def _migration(connection: psycopg.Connection[Any]) -> int | None:
+    """Goose keeps its versions there: hatchet, cmd/hatchet-migrate."""
+    if _one(connection, "select to_regclass('public.goose_db_version') is null"):
+        return None
+    version = _one(connection, "select max(version_id) from goose_db_version where is_applied")
+    return int(version) if version else None
+
+
+# SQLSTATE class or code -> kind of refusal; the longest match wins.
+_KINDS = {
+    "28": "login",
+    "3D": "no-database",
+    "42501": "privilege",
+    "53300": "too-many-connections",
+    "57P03": "starting",
+    "58P01": "not-available",
+    "0A000": "not-available",
+}
+# Words of libpq for failures that carry no SQLSTATE.
+_WORDS = (
+    ("connection refused", "refused"),
+    ("no such file or directory", "refused"),
+    ("password authentication failed", "login"),
+    ("no password supplied", "login"),
+    ("authentication failed", "login"),
+    ("no pg_hba.conf entry", "login"),
+    ("role ", "login"),
+    ("database ", "no-database"),
+    ("could not translate host name", "unreachable"),
+    ("failed to resolve host", "unreachable"),
+    ("timeout", "unreachable"),
+    ("network is unreachable", "unreachable"),
+    ("no route to host", "unreachable"),
+    ("ssl", "tls"),
+    ("definition of service", "malformed"),
+    ("invalid", "malformed"),
+    ("received invalid response", "not-postgres"),
+    ("expected authentication request", "not-postgres"),
+    ("server closed the connection unexpectedly", "not-postgres"),
+)
+
+
+def _refusal(error: Exception, login: ServerLogin) -> ServerRefusal | None:
+    """A psycopg error as a value, its words kept without secrets; None for anything else."""
+    import psycopg
+
+    if not isinstance(error, psycopg.Error):
+        return None
+    words = Redactor([login.password.reveal()] if login.password else [])(str(error).strip())
+    state = error.sqlstate or ""
+    for length in (5, 2):
+        if state[:length] in _KINDS:
+            return ServerRefusal(_KINDS[state[:length]], words)
+    low = words.lower()
+    return ServerRefusal(next((kind for word, kind in _WORDS if word in low), "other"), words)
+
+
+@contextlib.contextmanager
+def _translated(login: ServerLogin, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        refusal = _refusal(error, login)
+        if refusal is None:
+            raise
+        hint = {
+            "privilege": "use a login with more rights: --admin-url postgresql://...",
+            "login": "check the password in --admin-url or OWLCLAW_ADMIN_URL",
+            "too-many-connections": "close some connections, or raise max_connections on that server",
+        }.get(refusal.kind, "owlclaw-up status")
+        raise ApplyFailed(
+            f"postgres-{refusal.kind}", f"could not {what} on {login.where}", hint=hint, detail=refusal.detail
+        ) from None

@@ -1,0 +1,262 @@
+"""The program of the smoke test, run as a file of its own: `run` asks, `work` is the worker, `mock` needs no engine.
+
+It knows the engine by `HATCHET_CLIENT_*` in its environment alone; its working directory is empty, so that no dotenv
+file of the user's decides what is proved. Every proof is one line of JSON on stdout as soon as it is known; logs go to
+stderr. hatchet-sdk's worker imports the main module again in a process it spawns: hence a real file with a main guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+METADATA_KEY = "owlclaw_up_smoke"
+SLEEP_SECONDS = 1
+_POLL = 0.1
+# gRPC's words for a call that did not get through -> the hop that broke.
+_HOPS = (
+    ("unauthenticated", "token"),
+    ("invalid auth token", "token"),
+    ("resolv", "name resolution"),
+    ("domain name not found", "name resolution"),
+    ("wrong_version_number", "TLS"),
+    ("handshake", "TLS"),
+    ("unavailable", "gRPC"),
+)
+
+
+def say(id: str, status: str, seconds: float, detail: str = "", hop: str = "") -> None:
+    """One proof, as a line for the process that asked for it."""
+    line = {"id": id, "status": status, "seconds": round(seconds, 3), "detail": detail, "hop": hop}
+    print(json.dumps(line), flush=True)
+
+
+def start_worker() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, __file__, "work"], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+
+
+def stop_worker(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(8)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+class Failed(Exception):
+    """A proof that failed, with the hop where it broke."""
+
+    def __init__(self, hop: str, detail: str) -> None:
+        super().__init__(detail)
+        self.hop = hop
+
+
+def hop_of(error: BaseException, otherwise: str) -> Failed:
+    words = f"{type(error).__name__}: {error}"
+    low = words.lower()
+    hop = next((hop for word, hop in _HOPS if word in low), otherwise)
+    return Failed(hop, words[:300])
+
+
+async def prove(id: str, proof: Callable[[], Awaitable[tuple[T, str]]]) -> T | None:
+    """Run one proof, say how it went, and give what it found; None where it failed."""
+    begun = time.monotonic()
+    try:
+        value, detail = await proof()
+    except Failed as failure:
+        say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
+        return None
+    except Exception as error:
+        failure = hop_of(error, "gRPC")
+        say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
+        return None
+    say(id, "passed", time.monotonic() - begun, detail)
+    return value
+
+
+async def run(deadline: float) -> bool:
+    """Every proof against the engine; True if all passed.
+
+    Args:
+        deadline: seconds for everything.
+    """
+    worker = start_worker()  # imports the SDK while this process does
+    end = time.monotonic() + deadline
+    try:
+        tasks = define()
+        since = datetime.now(timezone.utc) - timedelta(minutes=1)
+        mark = uuid.uuid4().hex[:12]
+        return await _proofs(tasks, worker, since, mark, end)
+    finally:
+        stop_worker(worker)
+
+
+async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, mark: str, end: float) -> bool:
+    from hatchet_sdk import EmptyModel
+
+    hatchet, ping, nap = tasks
+
+    async def connect() -> tuple[str, str]:
+        try:
+            version = await asyncio.wait_for(hatchet.aio_get_engine_version(), max(1.0, min(15.0, end - time.monotonic())))
+        except asyncio.TimeoutError:
+            raise Failed("gRPC", "no answer to GetVersion") from None
+        return str(version), f"engine {version} takes the token"
+
+    if await prove("connect", connect) is None:
+        return False
+
+    async def trigger(task: Any) -> Any:
+        """Start a run; before the worker has registered, the engine knows no such workflow."""
+        while True:
+            try:
+                return await task.aio_run(
+                    EmptyModel(), wait_for_result=False, additional_metadata={METADATA_KEY: mark}
+                )
+            except Exception as error:
+                if "not found" not in str(error).lower():
+                    raise
+                if worker.poll() is not None:
+                    raise Failed("registration", f"the worker ended with exit code {worker.returncode}") from None
+                if time.monotonic() > end:
+                    raise Failed("registration", "the worker did not register in time") from None
+                await asyncio.sleep(_POLL)
+
+    async def result(reference: Any, what: str) -> Any:
+        waiting = asyncio.ensure_future(reference.aio_result())
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=0.5)
+            if waiting.done():
+                break
+            if worker.poll() is not None:
+                waiting.cancel()
+                raise Failed("dispatch", f"the worker ended with exit code {worker.returncode}")
+            if time.monotonic() > end:
+                waiting.cancel()
+                status = await _status(hatchet, reference)
+                raise Failed("dispatch" if status == "QUEUED" else "result", f"{what} is {status} after its time")
+        return waiting.result()
+
+    references: dict[str, Any] = {}
+
+    async def ran() -> tuple[bool, str]:
+        references["ping"] = await trigger(ping)
+        references["nap"] = await trigger(nap)
+        answer = await result(references["ping"], "the task")
+        if answer.get("pong") != "1":
+            raise Failed("result", f"the task answered {answer!r}")
+        return True, "a worker ran it and its result came back"
+
+    passed = [await prove("run", ran)]
+
+    async def slept() -> tuple[bool, str]:
+        if "nap" not in references:
+            raise Failed("registration", "the worker did not register")
+        await result(references["nap"], "the durable sleep")
+        return True, f"a durable sleep of {SLEEP_SECONDS} s ended"
+
+    passed.append(await prove("durable_sleep", slept))
+
+    async def listed() -> tuple[bool, str]:
+        """REST is fed by a pipeline of its own, a moment behind."""
+        last = "no run was triggered"
+        while "ping" in references:
+            try:
+                runs = await hatchet.runs.aio_list(since=since, additional_metadata={METADATA_KEY: mark}, limit=10)
+            except Exception as error:
+                raise Failed("REST", f"{type(error).__name__}: {error}"[:300]) from None
+            if len(runs.rows) >= len(references):
+                return True, f"found {len(runs.rows)} runs again over REST"
+            last = f"REST lists {len(runs.rows)} of {len(references)} runs"
+            if time.monotonic() > end:
+                break
+            await asyncio.sleep(_POLL)
+        raise Failed("REST", last)
+
+    passed.append(await prove("rest", listed))
+    return all(passed)
+
+
+async def _status(hatchet: Any, reference: Any) -> str:
+    try:
+        status = await asyncio.wait_for(hatchet.runs.aio_get_status(reference.workflow_run_id), 3)
+    except Exception as error:
+        return f"unknown ({type(error).__name__})"
+    return str(getattr(status, "value", status))
+
+
+async def mock() -> bool:
+    """Run a task in this process, without an engine; what needs one is said to be skipped."""
+    from hatchet_sdk import EmptyModel
+
+    _, ping, _ = define()
+
+    async def ran() -> tuple[bool, str]:
+        answer = await ping.aio_mock_run(EmptyModel())
+        if answer.get("pong") != "1":
+            raise Failed("result", f"the task answered {answer!r}")
+        return True, "a task ran in this process, by the SDK's mock run"
+
+    passed = await prove("mock_run", ran)
+    say("durable_sleep", "skipped", 0.0, "a durable sleep needs an engine; there is none in mock")
+    return bool(passed)
+
+
+def define() -> tuple[Any, Any, Any]:
+    """The client, a task and a durable task, the same for runner and worker."""
+    from hatchet_sdk import Context, DurableContext, EmptyModel, Hatchet
+
+    hatchet = Hatchet()
+
+    @hatchet.task(
+        name="owlclaw-up-ping", schedule_timeout=timedelta(minutes=5), execution_timeout=timedelta(seconds=20)
+    )
+    async def ping(input: EmptyModel, context: Context) -> dict[str, str]:
+        return {"pong": "1"}
+
+    @hatchet.durable_task(
+        name="owlclaw-up-nap", schedule_timeout=timedelta(minutes=5), execution_timeout=timedelta(minutes=2)
+    )
+    async def nap(input: EmptyModel, context: DurableContext) -> dict[str, str]:
+        await context.aio_sleep_for(timedelta(seconds=SLEEP_SECONDS))
+        return {"slept": "1"}
+
+    return hatchet, ping, nap
+
+
+def work() -> None:
+    """The worker; it ends when the runner has gone, so that a killed proof leaves nobody behind."""
+    runner = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == runner:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    hatchet, ping, nap = define()
+    hatchet.worker("owlclaw-up-smoke", slots=4, workflows=[ping, nap]).start()
+
+
+if __name__ == "__main__":
+    part = sys.argv[1]
+    if part == "work":
+        work()
+    else:
+        good = asyncio.run(mock() if part == "mock" else run(float(sys.argv[2])))
+        sys.exit(0 if good else 1)

@@ -1,0 +1,327 @@
+"""What owlclaw-up made and remembers: `state.json`, `secrets.json`, the lock. Intent before effect, completion after.
+
+`down` removes only what a receipt names. A receipt whose intent was written and whose completion was not (a crash, a
+Ctrl-C) still counts: the thing may exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import secrets as entropy
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from owlclaw_up import __version__
+from owlclaw_up.errors import LockHeld, ProjectNotWritable, StateUnusable, UpError
+from owlclaw_up.host.base import Clock, Files, ProcessId
+from owlclaw_up.model import Secret
+
+STATE_DIR = ".owlclaw-up"
+SCHEMA = 1
+_PASSWORD_BYTES = 18
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof that we created something.
+
+    Attributes:
+        kind: `role`, `database`, `extension`, `directory`, `process`, `env-file`, ...
+        identity: what tells it from every other of its kind.
+        done: False while only the intent is on record.
+    """
+
+    kind: str
+    identity: Mapping[str, Any]
+    run: str
+    at: str
+    done: bool = False
+
+
+@dataclass
+class State:
+    """`state.json`: free of secrets. `data` groups what steps remember, by their own key."""
+
+    mode: str | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
+
+
+@dataclass
+class Vault:
+    """`secrets.json`: passwords by role, keysets and cookie secrets, the token, values of `.env` before our first edit."""
+
+    passwords: dict[str, str] = field(default_factory=dict)
+    engine: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+    admin_url: str = ""
+    env_originals: dict[str, Any] = field(default_factory=dict)
+
+    def texts(self) -> list[str]:
+        """Every secret text, for redaction."""
+        originals = [v for v in self.env_originals.get("values", {}).values() if v]
+        return [*self.passwords.values(), *self.engine.values(), self.token, self.admin_url, *originals]
+
+
+def new_password() -> Secret:
+    """24 characters of [A-Za-z0-9_-]: safe in URLs, shells and dotenv files; strong enough for Hatchet's own rule."""
+    while True:
+        text = entropy.token_urlsafe(_PASSWORD_BYTES)
+        strong = any(c.islower() for c in text) and any(c.isupper() for c in text) and any(c.isdigit() for c in text)
+        if strong and text[0].isalnum():
+            return Secret(text)
+
+
+def now_text(clock: Clock) -> str:
+    """The clock's time as ISO 8601 in UTC."""
+    return datetime.datetime.fromtimestamp(clock.now(), datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+class Ledger:
+    """State and secrets of one project, read once and written at every change.
+
+    Args:
+        project: the project directory.
+
+    Raises:
+        StateUnusable: a file is damaged, of a newer version, or belongs to another user.
+    """
+
+    def __init__(self, project: Path, files: Files, clock: Clock) -> None:
+        self.project = project
+        self.directory = project / STATE_DIR
+        self.files = files
+        self.clock = clock
+        self.run = entropy.token_hex(4)
+        self.state, self.vault = State(), Vault()
+        self.load()
+
+    @property
+    def state_path(self) -> Path:
+        return self.directory / "state.json"
+
+    @property
+    def secrets_path(self) -> Path:
+        return self.directory / "secrets.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def exists(self) -> bool:
+        return self.files.exists(self.state_path)
+
+    def load(self) -> None:
+        """Read both files again; another command may have written them while this one waited for the lock."""
+        _check_owner(self.directory)
+        state = self._document(self.state_path)
+        if state is not None:
+            schema = state.get("schema")
+            if not isinstance(schema, int) or schema > SCHEMA:
+                raise StateUnusable(
+                    self.state_path,
+                    f"was written by another version of owlclaw-up (schema {schema!r}, this one knows {SCHEMA})",
+                    hint="run that version, or bring this one up to date: pip install -U owlclaw-up",
+                )
+            try:
+                self.state = State(
+                    state["mode"],
+                    {str(k): int(v) for k, v in state["ports"].items()},
+                    {str(k): dict(v) for k, v in state["data"].items()},
+                    [Receipt(**r) for r in state["receipts"]],
+                )
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise self._damaged(self.state_path, repr(error)) from None
+        vault = self._document(self.secrets_path)
+        if vault is not None:
+            known = {f.name for f in dataclasses.fields(Vault)}
+            try:
+                self.vault = Vault(**{k: v for k, v in vault.items() if k in known})
+                self.vault.texts()
+            except (TypeError, AttributeError):
+                # The error's own words could hold a secret.
+                raise self._damaged(self.secrets_path, "an entry has another form than expected") from None
+
+    def save(self) -> None:
+        """Write `state.json`."""
+        document = {
+            "schema": SCHEMA,
+            "version": __version__,
+            "project": str(self.project),
+            "updated_at": now_text(self.clock),
+            **dataclasses.asdict(self.state),
+        }
+        self._write(self.state_path, document)
+
+    def save_secrets(self) -> None:
+        self._write(self.secrets_path, dataclasses.asdict(self.vault))
+
+    def password(self, role: str) -> Secret:
+        """The kept password of a role, made now if there is none. Saved with the next `save_secrets`."""
+        if role not in self.vault.passwords:
+            self.vault.passwords[role] = new_password().reveal()
+        return Secret(self.vault.passwords[role])
+
+    def prepare(self) -> None:
+        """Make the state directory, 0700, with a `.gitignore` of its own.
+
+        Raises:
+            ProjectNotWritable: the project directory does not let us.
+        """
+        try:
+            self.files.make_dir(self.directory)
+            self.files.make_dir(self.logs)
+            if not self.files.exists(self.directory / ".gitignore"):
+                self.files.write_private(self.directory / ".gitignore", b"*\n")
+        except OSError as error:
+            raise ProjectNotWritable(self.project, os.strerror(error.errno or 0)) from None
+
+    @contextlib.contextmanager
+    def creating(self, kind: str, **identity: Any) -> Iterator[None]:
+        """Record that something is about to be made, and then that it was.
+
+        A refusal (any `UpError`) takes the intent back: nothing was made. Anything harder leaves it on record.
+        """
+        intent = Receipt(kind, identity, self.run, now_text(self.clock))
+        self._replace(intent)
+        try:
+            yield
+        except UpError:
+            self.forget(kind, **identity)
+            raise
+        self._replace(dataclasses.replace(intent, done=True))
+
+    def record(self, kind: str, **identity: Any) -> None:
+        """Record something that is made already."""
+        self._replace(Receipt(kind, identity, self.run, now_text(self.clock), True))
+
+    def forget(self, kind: str, **identity: Any) -> None:
+        """Drop the receipts of a kind that carry this identity."""
+        self.state.receipts = [
+            r for r in self.state.receipts if r.kind != kind or not _matches(r.identity, identity)
+        ]
+        self.save()
+
+    def receipts(self, kind: str, **identity: Any) -> list[Receipt]:
+        return [r for r in self.state.receipts if r.kind == kind and _matches(r.identity, identity)]
+
+    def remember(self, key: str, **values: Any) -> None:
+        """Keep values of a step under its key, and save."""
+        self.state.data.setdefault(key, {}).update(values)
+        self.save()
+
+    def recall(self, key: str) -> dict[str, Any]:
+        return self.state.data.get(key, {})
+
+    def process(self, key: str) -> ProcessId | None:
+        """The process that a step remembered."""
+        kept = self.recall(key)
+        return ProcessId(kept["pid"], kept["started"]) if kept.get("pid") else None
+
+    def _replace(self, receipt: Receipt) -> None:
+        kept = [
+            r
+            for r in self.state.receipts
+            if not (r.kind == receipt.kind and dict(r.identity) == dict(receipt.identity))
+        ]
+        self.state.receipts = [*kept, receipt]
+        self.save()
+
+    def _document(self, path: Path) -> dict[str, Any] | None:
+        try:
+            data = self.files.read(path)
+        except PermissionError:
+            raise StateUnusable(path, "cannot be read by this user", hint=f"ls -l {path}") from None
+        except OSError as error:
+            raise StateUnusable(path, f"cannot be read: {os.strerror(error.errno or 0)}", hint=f"ls -l {path}") from None
+        if data is None:
+            return None
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise self._damaged(path, type(error).__name__) from None
+        if not isinstance(document, dict):
+            raise self._damaged(path, "no JSON object")
+        return document
+
+    def _damaged(self, path: Path, why: str) -> StateUnusable:
+        return StateUnusable(
+            path,
+            "is damaged (cut off, or edited by hand)",
+            hint=f"restore it from a backup; or start anew, with what it named left as it is: mv {path.parent} {path.parent}.damaged",
+            detail=why,
+        )
+
+    def _write(self, path: Path, document: Mapping[str, Any]) -> None:
+        self.files.write_private(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _matches(identity: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(identity.get(key) == value for key, value in wanted.items())
+
+
+def _check_owner(directory: Path) -> None:
+    """The state directory of another user is theirs: as root we would leave files that they cannot read."""
+    if sys.platform == "win32" or not directory.exists():
+        return
+    owner, me = directory.stat().st_uid, os.geteuid()
+    if owner != me:
+        import pwd
+
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"uid {owner}"
+        raise StateUnusable(
+            directory,
+            f"belongs to {name}, and this is {'root' if me == 0 else f'uid {me}'}",
+            hint=f"run it as {name}, or use a checkout of your own",
+        )
+
+
+@contextlib.contextmanager
+def project_lock(ledger: Ledger, command: str, timeout: float, waiting: Any) -> Iterator[None]:
+    """One `owlclaw-up` at a time changes a project; a second one waits, saying for whom.
+
+    Args:
+        command: what this one does, for the other's message.
+        timeout: seconds to wait.
+        waiting: called once with a text when there is somebody to wait for.
+
+    Raises:
+        LockHeld: the other one did not end in time.
+    """
+    import filelock
+
+    ledger.prepare()
+    holder_path = ledger.directory / "lock.holder"
+    lock = filelock.FileLock(ledger.directory / "lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = (ledger.files.read(holder_path) or b"an unknown process").decode("utf-8", "replace").strip()
+        waiting(f"waiting for another owlclaw-up in this project: {holder}")
+        begun = ledger.clock.monotonic()
+        try:
+            lock.acquire(timeout=timeout, poll_interval=0.1)
+        except filelock.Timeout:
+            raise LockHeld(holder, ledger.clock.monotonic() - begun) from None
+    try:
+        text = f"owlclaw-up {command}, pid {os.getpid()}, since {now_text(ledger.clock)}"
+        if ledger.directory.exists():
+            ledger.files.write_private(holder_path, text.encode())
+        ledger.load()
+        yield
+    finally:
+        if ledger.directory.exists():
+            ledger.files.remove(holder_path)
+        lock.release()

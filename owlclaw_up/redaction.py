@@ -1,0 +1,44 @@
+"""Taking secrets out of foreign words: logs, errors and recorded output. Pure.
+
+Two nets: the values this run knows, and shapes that are secrets wherever they come from (a JWT, a keyset, the password
+of a URL). What a view prints and what an error keeps in `detail` goes through here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MASK = "***"
+_TOKEN = re.compile(r"\bey[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{4,}\.?[A-Za-z0-9_=/+-]*")
+_KEYSET = re.compile(r"\beyJ[A-Za-z0-9+/_-]{120,}={0,2}")
+_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s]+(?=@)")
+_KEYWORD_PASSWORD = re.compile(r"(?P<head>\b(?:password|passwd|pwd)\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&'\"]+)", re.I)
+_SHORTEST = 4
+
+
+class Redactor:
+    """Masks the given secrets, and whatever looks like one.
+
+    Args:
+        secrets: texts to mask wherever they stand, also percent-encoded; shorter than four characters are left, since
+            masking them would mask ordinary words.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: set[str] = set()
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        for text in secrets:
+            if len(text) >= _SHORTEST:
+                self._known |= {text, quote(text, safe="")}
+
+    def __call__(self, text: str) -> str:
+        for secret in sorted(self._known, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        text = _TOKEN.sub(MASK, text)
+        text = _KEYSET.sub(MASK, text)
+        text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
+        return _KEYWORD_PASSWORD.sub(rf"\g<head>{MASK}", text)

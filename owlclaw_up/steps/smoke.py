@@ -1,0 +1,131 @@
+"""The proof: SQL as the application's role, then real work through the engine, or a mock run where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
+from owlclaw_up.proof import program
+from owlclaw_up.receipts import Ledger, now_text
+from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
+from owlclaw_up.steps.base import Applied, Run
+from owlclaw_up.steps.dotenv import env_values
+from owlclaw_up.steps.engine import GHOST_SECONDS
+
+_QUICK_SECONDS = 45.0
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
+
+
+class Prove:
+    """Prove the environment, unless a proof of the very same one is kept."""
+
+    id = "smoke"
+    title = "Smoke test"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        self.spec, self.ledger = spec, ledger
+
+    def _fingerprint(self, sdk: str) -> str:
+        """Changes when anything the proof rests on does: the processes, the token, the addresses, the SDK."""
+        spec, kept = self.spec, self.ledger
+        parts = [
+            spec.smoke,
+            kept.recall("postgres").get("identity"),
+            [kept.recall("postgres").get(k) for k in ("pid", "started")],
+            [kept.recall("engine").get(k) for k in ("pid", "started")] if spec.engine else None,
+            env_values(spec, kept.vault.token if spec.engine else ""),
+            sdk,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check(self, facts: Facts) -> Change:
+        if self.spec.smoke == "none":
+            return Change(Action.SKIP, "not asked for")
+        kept = self.ledger.recall("smoke")
+        sdk = found(facts.sdk)
+        stands = facts.our_stack.engine_ready or self.spec.engine is None
+        if (
+            not self.spec.smoke_again
+            and stands
+            and kept.get("status") == "passed"
+            and kept.get("fingerprint") == self._fingerprint(sdk.version if sdk else "")
+        ):
+            return unchanged(f"proved at {kept['at']}, and nothing it rests on has changed")
+        what = "a worker runs a task and a durable sleep" if self.spec.engine else "SQL, and a mock run of a task"
+        return Change(Action.RUN, what)
+
+    def apply(self, run: Run) -> Applied:
+        from owlclaw_up.facts import look_at_sdk
+
+        sdk = found(look_at_sdk())
+        proofs = [self._sql(run), *self._work(run)]
+        good = all(p.status != "failed" for p in proofs)
+        run.smoke = Smoke(self.spec.smoke, "passed" if good else "failed", tuple(proofs))
+        self.ledger.remember(
+            "smoke",
+            status=run.smoke.status,
+            level=self.spec.smoke,
+            at=now_text(run.host.clock),
+            fingerprint=self._fingerprint(sdk.version if sdk else ""),
+            proofs=[dataclasses.asdict(p) for p in proofs],
+        )
+        passed = sum(p.status == "passed" for p in proofs)
+        return Applied(Action.RUN, f"{passed} of {len(proofs)} proofs passed" if not good else f"{passed} proofs passed")
+
+    def _sql(self, run: Run) -> Proof:
+        run.say("SQL as the application's role")
+        login = self.spec.login(self.spec.database(APPLICATION_DATABASE))
+        local = ServerLogin(login.host, login.port, login.user, login.password, login.database, login.options)
+        begun = run.host.clock.monotonic()
+        refusal = run.host.postgres.login_works(local)
+        seconds = run.host.clock.monotonic() - begun
+        if refusal is None:
+            return Proof("sql", "passed", seconds, f"{login.database} answers role {login.user}")
+        return Proof("sql", "failed", seconds, refusal.detail, "SQL")
+
+    def _work(self, run: Run) -> list[Proof]:
+        values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
+        env = {k: run.host.environ[k] for k in _INHERITED if k in run.host.environ}
+        env |= {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
+        env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
+        patience = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
+        seconds = min(_QUICK_SECONDS + patience, run.deadline.left())
+        part = ["run", str(seconds)] if self.spec.engine else ["mock"]
+        proofs: list[Proof] = []
+
+        def line(text: str) -> None:
+            try:
+                proof = Proof(**json.loads(text))
+            except (ValueError, TypeError):
+                return
+            proofs.append(proof)
+            run.say(f"{proof.id} {proof.status}")
+
+        run.say("starting a worker" if self.spec.engine else "mock run")
+        log = self.ledger.logs / "smoke.log"
+        with tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-") as empty:
+            ran = run.host.processes.run(
+                [sys.executable, str(Path(program.__file__)), *part],
+                env=env, cwd=Path(empty), timeout=seconds + 15, log=log, on_line=line,
+            )  # fmt: skip
+        if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):
+            last = "\n".join((ran.stderr or ran.stdout).strip().splitlines()[-3:])
+            proofs.append(
+                Proof("worker", "failed", ran.seconds, f"the proof ended with exit code {ran.exit_code}: {last}", "worker")
+            )
+        return proofs
+
+
+def kept_smoke(ledger: Ledger) -> Smoke | None:
+    """The last proof on record, marked with its time."""
+    kept = ledger.recall("smoke")
+    if not kept.get("proofs"):
+        return None
+    return Smoke(kept["level"], kept["status"], tuple(Proof(**p) for p in kept["proofs"]), kept["at"])

@@ -1,0 +1,120 @@
+"""The API token: one good token is kept; a new one is minted only where the kept one is dead or about to be."""
+
+from __future__ import annotations
+
+import re
+import socket
+from datetime import datetime, timezone
+
+from owlclaw_up.errors import ApplyFailed
+from owlclaw_up.facts import Facts
+from owlclaw_up.host.base import GrpcLook, wait_until
+from owlclaw_up.model import Action, Change, Secret, unchanged
+from owlclaw_up.steps.base import Applied, Run
+from owlclaw_up.steps.engine import _EngineStep, engine_failure
+from owlclaw_up.token_claims import Claims, decode
+
+RENEW_BELOW_DAYS = 14
+
+
+class EnsureToken(_EngineStep):
+    """A token that the engine accepts, for the right tenant and addresses, with more than 14 days left."""
+
+    id = "token"
+    title = "API token"
+
+    def _fault(self, claims: Claims | None, now: float) -> str:
+        """Why a token must not be kept; empty for a good one."""
+        if claims is None:
+            return "there is none yet"
+        if claims.tenant != self.engine.tenant:
+            return "it is for another tenant"
+        if claims.server_url != self.spec.server_url:
+            return f"it is for {claims.server_url}, the engine is {self.spec.server_url}"
+        if claims.days_left(now) < min(RENEW_BELOW_DAYS, self.spec.token_lifetime_hours / 24 / 2):
+            return f"it expires on {claims.expires_text}"
+        return ""
+
+    def check(self, facts: Facts) -> Change:
+        look = facts.our_stack.token
+        fault = self._fault(look.claims if look else None, datetime.now(timezone.utc).timestamp())
+        if fault:
+            return Change(Action.UPDATE if look else Action.CREATE, f"mint one ({fault})", touches=("secrets.json",))
+        assert look is not None
+        if look.grpc is None or look.grpc.state == "unavailable":
+            return Change(Action.RUN, "kept if the engine accepts it")
+        if look.grpc.state == "refused-token":
+            return Change(Action.UPDATE, "mint one (the engine refuses the kept one)", touches=("secrets.json",))
+        return unchanged(f"accepted, until {look.claims.expires_text[:10]}")
+
+    def apply(self, run: Run) -> Applied:
+        kept = self.ledger.vault.token
+        fault = self._fault(decode(kept), run.host.clock.now())
+        if not fault:
+            look = self._ask(run, Secret(kept))
+            if look.state == "ok":
+                claims = decode(kept)
+                assert claims is not None
+                return Applied(Action.UNCHANGED, f"accepted, until {claims.expires_text[:10]}")
+            fault = "the engine refuses the kept one"
+        token, claims = self._mint(run)
+        look = self._ask(run, token)
+        if look.state != "ok":
+            raise ApplyFailed(
+                "token-refused",
+                "the engine refuses the token that its own admin tool has just made",
+                hint="owlclaw-up logs hatchet; owlclaw-up reset",
+                detail=look.detail,
+            )
+        self.ledger.vault.token = token.reveal()
+        self.ledger.save_secrets()
+        self.ledger.record("token", id=claims.token_id, tenant=claims.tenant)
+        return Applied(Action.UPDATE if kept else Action.CREATE, f"minted, until {claims.expires_text[:10]}")
+
+    def _ask(self, run: Run, token: Secret) -> GrpcLook:
+        """GetVersion with the token; an engine that does not listen yet is waited for."""
+
+        def look() -> tuple[GrpcLook | None, str]:
+            seen = run.host.hatchet.grpc_version(self.spec.grpc_address, token, timeout=2.0)
+            return (None, seen.detail) if seen.state == "unavailable" else (seen, "")
+
+        return wait_until("the engine's gRPC port answering", look, deadline=run.deadline)
+
+    def _mint(self, run: Run) -> tuple[Secret, Claims]:
+        host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+        name = f"owlclaw-up-{host}-{datetime.now(timezone.utc):%Y%m%d}"
+        argv = [
+            str(self.engine.binaries.admin), "token", "create", "--name", name,
+            "--tenant-id", self.engine.tenant, "--expiresIn", f"{self.spec.token_lifetime_hours}h",
+        ]  # fmt: skip
+        ran = run.host.processes.run(
+            argv, env=self.env(run.host.environ), cwd=self.home, timeout=run.deadline.left(60)
+        )
+        if ran.exit_code:
+            raise engine_failure("hatchet-admin token create", ran)
+        claims, text = parse_token_output(ran.stdout)
+        if claims is None:
+            raise ApplyFailed(
+                "token-garbage",
+                "hatchet-admin token create printed no token",
+                hint=f"{self.engine.binaries.admin} --version; is it Hatchet's own?",
+                detail=ran.stdout[:200],
+            )
+        # A new token has its whole life before it, so expiry cannot be its fault.
+        if claims.tenant != self.engine.tenant or claims.server_url != self.spec.server_url:
+            raise ApplyFailed(
+                "token-garbage",
+                f"the minted token is for {claims.server_url} and tenant {claims.tenant}, "
+                f"not for {self.spec.server_url} and {self.engine.tenant}",
+                hint="owlclaw-up logs hatchet",
+            )
+        return Secret(text), claims
+
+
+def parse_token_output(stdout: str) -> tuple[Claims | None, str]:
+    """The token in the output of `hatchet-admin token create`: exactly one line that is a JWT; logs go to stderr."""
+    lines = [line.strip() for line in stdout.splitlines() if line.strip()]
+    tokens = [(claims, line) for line in lines if (claims := decode(line)) is not None]
+    if len(tokens) != 1:
+        return None, ""
+    return tokens[0]
