@@ -5,8 +5,7 @@ file of the user's decides what is proved. Every proof is one line of JSON on st
 stderr. hatchet-sdk's worker imports the main module again in a process it spawns: hence a real file with a main guard.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: the SDK reads the tasks' annotations, whose names are imported late.
 import asyncio
 import json
 import os
@@ -153,6 +152,7 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
     references: dict[str, Any] = {}
 
     async def ran() -> tuple[bool, str]:
+        await asyncio.sleep(6)
         references["ping"] = await trigger(ping)
         references["nap"] = await trigger(nap)
         answer = await result(references["ping"], "the task")
