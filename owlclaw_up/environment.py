@@ -284,7 +284,9 @@ def smoke(project: Project, listener: Listener = silent) -> Outcome:
             # Proved is what stands, in the mode that stands.
             kept = dataclasses.replace(project.settings.mode, value=Mode(project.ledger.state.mode))
             again = dataclasses.replace(project.settings.smoke, source="flag")
-            project = dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept, smoke=again))
+            project = dataclasses.replace(
+                project, settings=dataclasses.replace(project.settings, mode=kept, smoke=again)
+            )
             prepared = prepare(project)
             step = Prove(prepared.spec, project.ledger)
             only = plan([step], prepared.facts)

@@ -56,7 +56,9 @@ class BadSetting(UsageError):
     code = "bad-setting"
 
     def __init__(self, name: str, value: str, origin: str, why: str) -> None:
-        super().__init__(f"{name} = {value!r} (from {origin}) cannot be used: {why}", hint="see docs/reference/settings.md")
+        super().__init__(
+            f"{name} = {value!r} (from {origin}) cannot be used: {why}", hint="see docs/reference/settings.md"
+        )
 
 
 class ProjectMissing(UsageError):

@@ -10,7 +10,9 @@ from owlclaw_up.planner import Plan
 from owlclaw_up.steps.base import Run
 
 
-def apply(plan: Plan, host: Host, deadline: Deadline, listener: Listener) -> tuple[list[StepReport], Run, UpError | None]:
+def apply(
+    plan: Plan, host: Host, deadline: Deadline, listener: Listener
+) -> tuple[list[StepReport], Run, UpError | None]:
     """Apply every step that has something to do.
 
     Args:

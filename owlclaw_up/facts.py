@@ -279,9 +279,7 @@ def _look_at_ports(settings: Settings, ledger: Ledger) -> Mapping[str, PortChoic
     return choices
 
 
-def _find_engines(
-    host: Host, settings: Settings, ledger: Ledger
-) -> list[EngineBinaries | engines.EngineRefused]:
+def _find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
     kept = ledger.recall("engine").get("directory")
     return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
 
@@ -424,9 +422,7 @@ def _look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
     for thread in threads:
         thread.join(2.5)
     engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
-    return StackLook(
-        process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token"))
-    )
+    return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
 
 
 def admin_login(ledger: Ledger) -> ServerLogin | None:
@@ -455,9 +451,7 @@ def _look_at_kept_server(
     return process, look_at_databases(host, settings, ledger, admin, "state")
 
 
-def look_at_databases(
-    host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str
-) -> DatabasesLook:
+def look_at_databases(host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str) -> DatabasesLook:
     """Which of the wanted databases and roles a server has, and which password each role takes.
 
     A role's password is looked for where it may be known: our own secrets, the dotenv file, and the role's own name,

@@ -111,7 +111,9 @@ def _mock_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
 MODES: Mapping[Mode, ModeEntry] = {
     entry.mode: entry
     for entry in (
-        ModeEntry(Mode.HATCHET_ONLY, True, "PostgreSQL of this machine, Hatchet in a container", _docker_modes_obstacle),
+        ModeEntry(
+            Mode.HATCHET_ONLY, True, "PostgreSQL of this machine, Hatchet in a container", _docker_modes_obstacle
+        ),
         ModeEntry(Mode.FULL, True, "PostgreSQL and Hatchet in containers", _docker_modes_obstacle),
         ModeEntry(Mode.NATIVE, True, "PostgreSQL and Hatchet as processes of this machine", _native_obstacle),
         ModeEntry(Mode.MOCK, False, "PostgreSQL, and tasks run in your own process", _mock_obstacle),
@@ -170,9 +172,7 @@ def choose(facts: Facts, settings: Settings, ledger: Ledger) -> Decision:
                 raise ModeBlocked(Mode.MOCK.value, blocked.why, blocked.hint)
             mode, source = open_modes[0], "auto"
             why = _why(mode, facts)
-    rejected = tuple(
-        Rejected(other, _why_not(other, mode, obstacles[other])) for other in MODES if other is not mode
-    )
+    rejected = tuple(Rejected(other, _why_not(other, mode, obstacles[other])) for other in MODES if other is not mode)
     durable = MODES[mode].durable
     native = obstacles[Mode.NATIVE]
     hint = "" if durable else f"for a durable mode: {native.hint if native else 'owlclaw-up --mode native'}"
@@ -266,7 +266,9 @@ def _fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable |
             hint="upgrade it, or let owlclaw-up start one of its own: leave out --admin-url",
         )
     if not look.superuser and not (look.createdb and look.createrole):
-        missing = " and ".join(n for n, has in (("CREATEDB", look.createdb), ("CREATEROLE", look.createrole)) if not has)
+        missing = " and ".join(
+            n for n, has in (("CREATEDB", look.createdb), ("CREATEROLE", look.createrole)) if not has
+        )
         return PostgresUnusable(
             "postgres-privileges",
             f"the login {look.user!r} on {where} lacks {missing}",
@@ -455,6 +457,8 @@ def check_env_file(facts: Facts) -> None:
     if dotenv.error:
         raise EnvFileRefused(path, dotenv.error, f"save it as UTF-8, {other}")
     if dotenv.tracked:
-        raise EnvFileRefused(path, "git tracks it, and secrets would be committed", f"git rm --cached {path.name}; {other}")
+        raise EnvFileRefused(
+            path, "git tracks it, and secrets would be committed", f"git rm --cached {path.name}; {other}"
+        )
     if not dotenv.mode & 0o200:
         raise EnvFileRefused(path, "it is read-only", f"chmod u+w {path}; {other}")

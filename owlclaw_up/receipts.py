@@ -206,9 +206,7 @@ class Ledger:
 
     def forget(self, kind: str, **identity: Any) -> None:
         """Drop the receipts of a kind that carry this identity."""
-        self.state.receipts = [
-            r for r in self.state.receipts if r.kind != kind or not _matches(r.identity, identity)
-        ]
+        self.state.receipts = [r for r in self.state.receipts if r.kind != kind or not _matches(r.identity, identity)]
         self.save()
 
     def receipts(self, kind: str, **identity: Any) -> list[Receipt]:
@@ -242,7 +240,9 @@ class Ledger:
         except PermissionError:
             raise StateUnusable(path, "cannot be read by this user", hint=f"ls -l {path}") from None
         except OSError as error:
-            raise StateUnusable(path, f"cannot be read: {os.strerror(error.errno or 0)}", hint=f"ls -l {path}") from None
+            raise StateUnusable(
+                path, f"cannot be read: {os.strerror(error.errno or 0)}", hint=f"ls -l {path}"
+            ) from None
         if data is None:
             return None
         try:

@@ -60,7 +60,9 @@ def inspect(directory: Path, source: str, processes: Processes) -> EngineBinarie
     for name in BINARIES:
         path = directory / name
         if not path.is_file():
-            return refused("engine-incomplete", f"{directory} has no {name}", f"put {', '.join(BINARIES)} into {directory}")
+            return refused(
+                "engine-incomplete", f"{directory} has no {name}", f"put {', '.join(BINARIES)} into {directory}"
+            )
         foreign = _foreign_architecture(path)
         if foreign:
             return refused(
@@ -77,7 +79,9 @@ def inspect(directory: Path, source: str, processes: Processes) -> EngineBinarie
     version = ran.stdout.strip().splitlines()[-1].strip() if ran.stdout.strip() else ""
     if ran.exit_code or not _VERSION.search(version):
         said = (ran.stderr or ran.stdout).strip()[-200:] or f"exit code {ran.exit_code}"
-        return refused("engine-not-runnable", f"{directory / 'hatchet-lite'} --version says: {said}", f"ls -l {directory}")
+        return refused(
+            "engine-not-runnable", f"{directory / 'hatchet-lite'} --version says: {said}", f"ls -l {directory}"
+        )
     assets = directory / ASSETS
     return EngineBinaries(directory, source, version, assets if (assets / "index.html").is_file() else None)
 

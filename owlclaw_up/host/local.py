@@ -250,7 +250,9 @@ def process_in(folder: Path) -> ProcessId | None:
     return None
 
 
-def _spawn(argv: Sequence[str], *, user: str | None, env: dict[str, str] | None, **how: object) -> subprocess.Popen[bytes]:
+def _spawn(
+    argv: Sequence[str], *, user: str | None, env: dict[str, str] | None, **how: object
+) -> subprocess.Popen[bytes]:
     switch: dict[str, object] = {}
     if user is not None:
         import pwd

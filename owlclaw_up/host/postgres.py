@@ -239,7 +239,11 @@ class PostgresServers:
     def clear_engine_trace(self, login: ServerLogin) -> int:
         """Delete every partition and lease row. Only when no engine is alive there; the caller has seen to that."""
         deleted = 0
-        with _translated(login, "clear the dead engine's rows"), _connect(login) as connection, connection.transaction():
+        with (
+            _translated(login, "clear the dead engine's rows"),
+            _connect(login) as connection,
+            connection.transaction(),
+        ):
             for table in _PARTITIONS:
                 deleted += connection.execute(f'delete from "{table}"').rowcount
         return deleted

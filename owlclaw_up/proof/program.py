@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 METADATA_KEY = "owlclaw_up_smoke"
+WORKER_NAME = "owlclaw-up-smoke"
 SLEEP_SECONDS = 1
-_POLL = 0.1
+_POLL = 0.05
 # gRPC's words for a call that did not get through -> the hop that broke.
 _HOPS = (
     ("unauthenticated", "token"),
@@ -42,8 +43,8 @@ def say(id: str, status: str, seconds: float, detail: str = "", hop: str = "") -
     print(json.dumps(line), flush=True)
 
 
-def start_worker() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, "work"], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+def start_worker(name: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, __file__, "work", name], stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
 
 def stop_worker(worker: subprocess.Popen[bytes]) -> None:
@@ -92,12 +93,12 @@ async def run(deadline: float) -> bool:
     Args:
         deadline: seconds for everything.
     """
-    worker = start_worker()  # imports the SDK while this process does
+    mark = uuid.uuid4().hex[:12]
+    worker = start_worker(f"{WORKER_NAME}-{mark}")  # imports the SDK while this process does
     end = time.monotonic() + deadline
     try:
         tasks = define()
         since = datetime.now(timezone.utc) - timedelta(minutes=1)
-        mark = uuid.uuid4().hex[:12]
         return await _proofs(tasks, worker, since, mark, end)
     finally:
         stop_worker(worker)
@@ -110,7 +111,9 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
 
     async def connect() -> tuple[str, str]:
         try:
-            version = await asyncio.wait_for(hatchet.aio_get_engine_version(), max(1.0, min(15.0, end - time.monotonic())))
+            version = await asyncio.wait_for(
+                hatchet.aio_get_engine_version(), max(1.0, min(15.0, end - time.monotonic()))
+            )
         except asyncio.TimeoutError:
             raise Failed("gRPC", "no answer to GetVersion") from None
         return str(version), f"engine {version} takes the token"
@@ -118,21 +121,22 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
     if await prove("connect", connect) is None:
         return False
 
-    async def trigger(task: Any) -> Any:
-        """Start a run; before the worker has registered, the engine knows no such workflow."""
+    async def registered() -> tuple[bool, str]:
+        """The worker is listed. A run that is triggered while its workflow is being registered is lost by the engine."""
         while True:
-            try:
-                return await task.aio_run(
-                    EmptyModel(), wait_for_result=False, additional_metadata={METADATA_KEY: mark}
-                )
-            except Exception as error:
-                if "not found" not in str(error).lower():
-                    raise
-                if worker.poll() is not None:
-                    raise Failed("registration", f"the worker ended with exit code {worker.returncode}") from None
-                if time.monotonic() > end:
-                    raise Failed("registration", "the worker did not register in time") from None
-                await asyncio.sleep(_POLL)
+            if any(w.name.endswith(mark) for w in (await hatchet.workers.aio_list()).rows or []):
+                return True, "the worker is registered"
+            if worker.poll() is not None:
+                raise Failed("registration", f"the worker ended with exit code {worker.returncode}")
+            if time.monotonic() > end:
+                raise Failed("registration", "the worker did not register in time")
+            await asyncio.sleep(_POLL)
+
+    if await prove("register", registered) is None:
+        return False
+
+    async def trigger(task: Any) -> Any:
+        return await task.aio_run(EmptyModel(), wait_for_result=False, additional_metadata={METADATA_KEY: mark})
 
     async def result(reference: Any, what: str) -> Any:
         waiting = asyncio.ensure_future(reference.aio_result())
@@ -152,9 +156,8 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
     references: dict[str, Any] = {}
 
     async def ran() -> tuple[bool, str]:
-        await asyncio.sleep(6)
-        references["ping"] = await trigger(ping)
         references["nap"] = await trigger(nap)
+        references["ping"] = await trigger(ping)
         answer = await result(references["ping"], "the task")
         if answer.get("pong") != "1":
             raise Failed("result", f"the task answered {answer!r}")
@@ -164,7 +167,7 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
 
     async def slept() -> tuple[bool, str]:
         if "nap" not in references:
-            raise Failed("registration", "the worker did not register")
+            raise Failed("dispatch", "it could not be triggered")
         await result(references["nap"], "the durable sleep")
         return True, f"a durable sleep of {SLEEP_SECONDS} s ended"
 
@@ -192,7 +195,7 @@ async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, 
 
 async def _status(hatchet: Any, reference: Any) -> str:
     try:
-        status = await asyncio.wait_for(hatchet.runs.aio_get_status(reference.workflow_run_id), 3)
+        status = await asyncio.wait_for(hatchet.runs.aio_get_status(reference.workflow_run_id), 1)
     except Exception as error:
         return f"unknown ({type(error).__name__})"
     return str(getattr(status, "value", status))
@@ -237,7 +240,7 @@ def define() -> tuple[Any, Any, Any]:
     return hatchet, ping, nap
 
 
-def work() -> None:
+def work(name: str) -> None:
     """The worker; it ends when the runner has gone, so that a killed proof leaves nobody behind."""
     runner = os.getppid()
 
@@ -250,13 +253,13 @@ def work() -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     hatchet, ping, nap = define()
-    hatchet.worker("owlclaw-up-smoke", slots=4, workflows=[ping, nap]).start()
+    hatchet.worker(name, slots=4, workflows=[ping, nap]).start()
 
 
 if __name__ == "__main__":
     part = sys.argv[1]
     if part == "work":
-        work()
+        work(sys.argv[2])
     else:
         good = asyncio.run(mock() if part == "mock" else run(float(sys.argv[2])))
         sys.exit(0 if good else 1)

@@ -167,7 +167,10 @@ def drops(ledger: Ledger) -> list[Step]:
 
     What is in an embedded server goes with its data directory.
     """
-    kinds: tuple[tuple[str, type[DropDatabase] | type[DropRole]], ...] = (("database", DropDatabase), ("role", DropRole))
+    kinds: tuple[tuple[str, type[DropDatabase] | type[DropRole]], ...] = (
+        ("database", DropDatabase),
+        ("role", DropRole),
+    )
     return [
         drop(ledger, r.identity["name"], r.identity["server"])
         for kind, drop in kinds

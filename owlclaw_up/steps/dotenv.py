@@ -79,9 +79,11 @@ class WriteDotenv:
         shape = dotenv_text.Shape(**originals.get("shape", {}))
         values = self._values()
         removals = [] if self.spec.engine else [self._api_token_key]
-        if removals and dotenv_text.values(data).get(self._api_token_key) and originals.get("values", {}).get(
-            self._api_token_key, ""
-        ) is not None:
+        if (
+            removals
+            and dotenv_text.values(data).get(self._api_token_key)
+            and originals.get("values", {}).get(self._api_token_key, "") is not None
+        ):
             # A line of the user's own that held our token: it stays, with nothing in it.
             values[self._api_token_key], removals = "", []
         return dotenv_text.edit(data, values, removals=removals, header=HEADER, shape=shape)
@@ -126,7 +128,9 @@ class WriteDotenv:
                 hint=f"ls -ld {path.parent} {path}; df -h {path.parent}",
             ) from None
         self._warn_unignored(run)
-        return Applied(Action.CREATE if before is None else Action.UPDATE, f"{path.name}, {len(self._values())} keys, 0600")
+        return Applied(
+            Action.CREATE if before is None else Action.UPDATE, f"{path.name}, {len(self._values())} keys, 0600"
+        )
 
     def _remember_originals(self, path: Path, before: bytes | None, mode: int | None) -> None:
         """What the file was before our first edit, for the way back; keys of later versions are added to it."""
@@ -134,7 +138,13 @@ class WriteDotenv:
         data = before or b""
         if vault.env_originals.get("path") != str(path):
             shape = dataclasses.asdict(dotenv_text.shape(data, HEADER))
-            vault.env_originals = {"path": str(path), "existed": before is not None, "mode": mode, "shape": shape, "values": {}}
+            vault.env_originals = {
+                "path": str(path),
+                "existed": before is not None,
+                "mode": mode,
+                "shape": shape,
+                "values": {},
+            }
         known = vault.env_originals["values"]
         keys = [k for k in (*self._values(), self._api_token_key) if k not in known]
         if keys:

@@ -299,7 +299,11 @@ class StartEngine(_EngineStep):
 
         def health() -> tuple[bool | None, str]:
             answer = hatchet.get(ports.health, "/ready")
-            return (True, "") if answer and answer[0] == 200 else (None, f"/ready says {answer[0] if answer else 'nothing'}")
+            return (
+                (True, "")
+                if answer and answer[0] == 200
+                else (None, f"/ready says {answer[0] if answer else 'nothing'}")
+            )
 
         def api() -> tuple[bool | None, str]:
             answer = hatchet.get(ports.dashboard, "/api/ready")
@@ -347,4 +351,3 @@ def _running_engine(run: Run, ledger: Ledger) -> ProcessId | None:
     if any(not r.done for r in ledger.receipts("process", name="engine")):
         return process_in(ledger.directory / "engine")
     return None
-

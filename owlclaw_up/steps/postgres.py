@@ -60,7 +60,9 @@ class CreateCluster:
         binaries = self.spec.postgres.binaries
         what = f"PostgreSQL {binaries.version} from {binaries.provider}" if binaries else "PostgreSQL"
         return Change(
-            Action.CREATE, f"data directory of {what}, scram passwords, loopback only", touches=("embedded PostgreSQL data",)
+            Action.CREATE,
+            f"data directory of {what}, scram passwords, loopback only",
+            touches=("embedded PostgreSQL data",),
         )
 
     def apply(self, run: Run) -> Applied:
@@ -95,7 +97,9 @@ class StartServer:
         if facts.our_stack.server_process is not None:
             return unchanged(f"answers on port {self.spec.ports.postgres}")
         return Change(
-            Action.CREATE, f"start on 127.0.0.1:{self.spec.ports.postgres}", touches=(f"port {self.spec.ports.postgres}",)
+            Action.CREATE,
+            f"start on 127.0.0.1:{self.spec.ports.postgres}",
+            touches=(f"port {self.spec.ports.postgres}",),
         )
 
     def apply(self, run: Run) -> Applied:

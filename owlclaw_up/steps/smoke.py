@@ -77,7 +77,9 @@ class Prove:
             proofs=[dataclasses.asdict(p) for p in proofs],
         )
         passed = sum(p.status == "passed" for p in proofs)
-        return Applied(Action.RUN, f"{passed} of {len(proofs)} proofs passed" if not good else f"{passed} proofs passed")
+        return Applied(
+            Action.RUN, f"{passed} of {len(proofs)} proofs passed" if not good else f"{passed} proofs passed"
+        )
 
     def _sql(self, run: Run) -> Proof:
         run.say("SQL as the application's role")
@@ -118,7 +120,9 @@ class Prove:
         if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):
             last = "\n".join((ran.stderr or ran.stdout).strip().splitlines()[-3:])
             proofs.append(
-                Proof("worker", "failed", ran.seconds, f"the proof ended with exit code {ran.exit_code}: {last}", "worker")
+                Proof(
+                    "worker", "failed", ran.seconds, f"the proof ended with exit code {ran.exit_code}: {last}", "worker"
+                )
             )
         return proofs
 

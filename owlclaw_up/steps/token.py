@@ -87,9 +87,7 @@ class EnsureToken(_EngineStep):
             str(self.engine.binaries.admin), "token", "create", "--name", name,
             "--tenant-id", self.engine.tenant, "--expiresIn", f"{self.spec.token_lifetime_hours}h",
         ]  # fmt: skip
-        ran = run.host.processes.run(
-            argv, env=self.env(run.host.environ), cwd=self.home, timeout=run.deadline.left(60)
-        )
+        ran = run.host.processes.run(argv, env=self.env(run.host.environ), cwd=self.home, timeout=run.deadline.left(60))
         if ran.exit_code:
             raise engine_failure("hatchet-admin token create", ran)
         claims, text = parse_token_output(ran.stdout)

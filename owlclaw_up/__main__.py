@@ -1,0 +1,6 @@
+"""`python -m owlclaw_up`."""
+
+from owlclaw_up.cli.main import run
+
+if __name__ == "__main__":
+    run()

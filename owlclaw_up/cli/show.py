@@ -1,0 +1,147 @@
+"""Commands that only show: logs, variables, the dashboard, engines at hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from owlclaw_up.cli.terminal import Ui
+from owlclaw_up.errors import UsageError
+from owlclaw_up.model import Outcome
+
+if TYPE_CHECKING:
+    from owlclaw_up.environment import Project
+
+_DEFAULT_TAIL = 40
+_MASK = "***"
+
+
+def show_logs(ui: Ui, project: Project, name: str | None, follow: bool, since: str | None, tail: int | None) -> Outcome:
+    """Print log lines, redacted; with `follow`, until interrupted."""
+    from datetime import datetime, timezone
+
+    from owlclaw_up import logs
+
+    if name is not None and name not in logs.FILES:
+        raise UsageError(f"there is no log {name!r}", hint=f"one of {', '.join(logs.FILES)}")
+    moment = logs.parse_since(since, datetime.now(timezone.utc)) if since else None
+    limit = tail if tail is not None else None if since else _DEFAULT_TAIL
+    files = logs.paths(project.ledger.logs, name)
+    lines = [
+        {"log": label, "line": project.redact(line)} for label, path in files for line in logs.read(path, limit, moment)
+    ]
+    if not ui.json:
+        for entry in lines:
+            print(_labelled(entry["log"], entry["line"], name))
+        if follow:
+            sys.stdout.flush()
+            for label, line in logs.follow(files):
+                print(_labelled(label, project.redact(line), name), flush=True)
+    return Outcome("logs", "ok", 0, project=project.root, data={"lines": lines})
+
+
+def _labelled(label: str, line: str, name: str | None) -> str:
+    return line if name else f"{label:<8} | {line}"
+
+
+def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -> Outcome:
+    """Print the variables; secret values only with `reveal`.
+
+    `export` prints no secret either: it has the shell take those from the dotenv file.
+    """
+    from owlclaw_up import dotenv_text, environment
+    from owlclaw_up.steps.dotenv import SECRET_KEYS
+
+    wanted = environment.variables(project)
+    path = project.root / project.settings.env_file.value
+    names = {project.settings.env_names.value.get(k, k) for k in SECRET_KEYS}
+
+    def shown(key: str, value: str) -> str:
+        return value if reveal or key not in names else _MASK
+
+    in_file = dotenv_text.values(project.host.files.read(path) or b"")
+    differs = {k: "missing" if k not in in_file else "differs" for k, v in wanted.items() if in_file.get(k) != v}
+    data: dict[str, Any] = {"variables": {k: shown(k, v) for k, v in wanted.items()}, "differences": differs}
+    if not ui.json:
+        if diff:
+            for key, how in differs.items():
+                print(f"{key}: {how} in {path.name}")
+            if not differs:
+                print(f"{path.name} has every variable as it should be")
+        else:
+            for key, value in wanted.items():
+                if export and key in names and not reveal:
+                    print(f'export {key}="$({_from_file(key, path)})"')
+                else:
+                    print(f"{'export ' if export else ''}{key}={shown(key, value)}")
+    return Outcome("env", "ok", 1 if diff and differs else 0, project=project.root, data=data)
+
+
+def _from_file(key: str, path: Path) -> str:
+    """A shell command that reads a value of the dotenv file: the last one counts, quotes and comments do not."""
+    quoted = "'" + str(path).replace("'", "'\\''") + "'"
+    return f"sed -n -E 's/^(export +)?{key} *= *[\"'\\'']?([^\"'\\'' #]*).*$/\\2/p' {quoted} | tail -n 1"
+
+
+def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> Outcome:
+    """Print the dashboard's URL and login, and open it where there is a browser to open it in."""
+    from owlclaw_up.environment import NoEnvironment
+    from owlclaw_up.errors import PreconditionError
+    from owlclaw_up.modes import MODES
+    from owlclaw_up.model import Mode
+    from owlclaw_up.spec import ADMIN_EMAIL
+
+    state = project.ledger.state
+    if not state.mode:
+        raise NoEnvironment(project.root)
+    if not MODES[Mode(state.mode)].durable:
+        raise PreconditionError(f"there is no dashboard in mode {state.mode}", hint="owlclaw-up --mode native")
+    url = f"http://localhost:{state.ports['dashboard']}"
+    password = project.ledger.vault.passwords.get("dashboard", "")
+    shown = password if reveal else f"{_MASK}   (owlclaw-up open --reveal shows it)"
+    if not ui.json:
+        print(f"{url}\nlogin     {ADMIN_EMAIL}\npassword  {shown}")
+        if browser and sys.stdout.isatty():
+            import webbrowser
+
+            webbrowser.open(url)
+    data = {"url": url, "email": ADMIN_EMAIL, "password": password if reveal else _MASK}
+    return Outcome("open", "ok", 0, project=project.root, endpoints={"dashboard": url}, data=data)
+
+
+def show_engines(ui: Ui, project: Project) -> Outcome:
+    """Every engine that `up` would consider, in its order."""
+    from owlclaw_up.host import engines
+    from owlclaw_up.spec import EngineBinaries
+
+    environ = project.host.environ
+    looked = engines.find(project.settings.engine_dir.value, None, environ, project.host.processes)
+    rows = [
+        {
+            "directory": str(e.directory),
+            "source": e.source,
+            "version": e.version if isinstance(e, EngineBinaries) else None,
+            "usable": isinstance(e, EngineBinaries),
+            "why": "" if isinstance(e, EngineBinaries) else e.why,
+        }
+        for e in looked
+    ]
+    if not ui.json:
+        for row in rows:
+            what = row["version"] if row["usable"] else f"unusable: {row['why']}"
+            print(f"{what:<12} {row['directory']}  ({row['source']})")
+        if not rows:
+            print(f"none; owlclaw-up engine import DIR puts one into {engines.cache_dir(environ)}")
+    return Outcome("engine list", "ok", 0, data={"engines": rows, "cache": str(engines.cache_dir(environ))})
+
+
+def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:
+    """Copy an engine into the user's cache."""
+    from owlclaw_up.host import engines
+
+    kept, new = engines.import_engine(directory, project.host.environ, project.host.processes)
+    if not ui.json and not ui.quiet:
+        print(f"{kept.version} {'is now' if new else 'was already'} in {kept.directory}")
+    data = {"version": kept.version, "directory": str(kept.directory), "new": new}
+    return Outcome("engine import", "ok", 0, data=data)

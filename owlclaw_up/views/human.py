@@ -1,0 +1,297 @@
+"""Text for people: progress on stderr while it works, and one last screen on stdout.
+
+Colour never carries a meaning alone: every state has a word or a symbol. Without a terminal there are plain lines, and
+rich is imported only where there is one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from owlclaw_up.model import (
+    Action,
+    Decided,
+    Decision,
+    Event,
+    Finding,
+    Note,
+    Outcome,
+    Smoke,
+    StepFinished,
+    StepProgress,
+    StepReport,
+    StepStarted,
+)
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_PROOF_WORDS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
+_LEVEL_WORDS = {"warn": "warning", "fail": "FAILURE", "info": "note", "unknown": "unknown", "ok": "ok"}
+_STYLES = {"+": "green", "~": "yellow", "-": "red", "?": "cyan", "=": "dim"}
+
+
+class Progress:
+    """Shows events as they come.
+
+    Args:
+        stream: stderr.
+        colour: whether colours may be used; a spinner is shown only on a terminal.
+        quiet: show nothing.
+        verbose: show unchanged steps too.
+    """
+
+    def __init__(self, stream: TextIO, *, colour: bool, quiet: bool, verbose: bool) -> None:
+        self.stream, self.colour, self.quiet, self.verbose = stream, colour, quiet, verbose
+        self.live: Live | None = None
+        self._title = ""
+        self._terminal = stream.isatty() and not quiet
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop()
+
+    def __call__(self, event: Event) -> None:
+        if self.quiet:
+            return
+        if isinstance(event, StepStarted):
+            self._title = event.title
+            self._spin(event.title, "")
+        elif isinstance(event, StepProgress):
+            self._spin(self._title, event.text)
+        elif isinstance(event, StepFinished):
+            self._finished(event.report)
+        elif isinstance(event, Note):
+            self._line(f"note: {event.text}", "yellow")
+        elif isinstance(event, Decided):
+            self._line(f"{event.decision.mode.value}: {event.decision.why}", "bold")
+
+    def _finished(self, report: StepReport) -> None:
+        self._stop()
+        if report.action in (Action.UNCHANGED, Action.SKIP) and not self.verbose:
+            return
+        symbol = "!" if report.status == "failed" else report.action.symbol
+        seconds = f"{report.seconds:5.2f} s"
+        self._line(f"  {symbol} {report.title:<22} {seconds}  {report.detail}", _STYLES.get(symbol, "red"))
+
+    def _spin(self, title: str, text: str) -> None:
+        if not self._terminal:
+            return
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+        from rich.text import Text
+
+        spinner = Spinner("dots", Text(f" {title}  {text}"))
+        if self.live is None:
+            console = Console(file=self.stream, no_color=not self.colour, highlight=False)
+            self.live = Live(spinner, console=console, transient=True, refresh_per_second=12)
+            self.live.start()
+        else:
+            self.live.update(spinner)
+
+    def _stop(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _line(self, text: str, style: str) -> None:
+        self._stop()
+        if self._terminal:
+            from rich.console import Console
+            from rich.text import Text
+
+            console = Console(file=self.stream, no_color=not self.colour, highlight=False, soft_wrap=True)
+            console.print(Text(text, style=style))
+        else:
+            print(text, file=self.stream, flush=True)
+
+
+class Screen:
+    """The last screen of a command.
+
+    Args:
+        stream: stdout.
+        colour: whether colours may be used.
+    """
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self.stream = stream
+        self._rich = colour and stream.isatty()
+
+    def show(self, outcome: Outcome, *, quiet: bool, verbose: bool) -> None:
+        """Print what a command came to; an error goes to stderr, by `problem`."""
+        if outcome.error is not None and not outcome.services:
+            return
+        if quiet and outcome.exit_code == 0:
+            return
+        render = {
+            "up": self._up,
+            "reset": self._up,
+            "plan": self._plan,
+            "status": self._status,
+            "down": self._down,
+            "smoke": self._smoke_screen,
+        }.get(outcome.command)
+        if render is not None:
+            render(outcome, verbose)
+
+    def _up(self, outcome: Outcome, verbose: bool) -> None:
+        if outcome.data.get("dry_run"):
+            self._plan(outcome, verbose)
+            return
+        if outcome.smoke is not None:
+            self._proofs(outcome.smoke)
+        self._findings(outcome.findings)
+        self.put()
+        if outcome.status == "failed":
+            self.put("The environment is up, and the smoke test failed: see above", "bold red")
+            self.put("  look further   owlclaw-up logs hatchet")
+            return
+        changed = any(s.action not in (Action.UNCHANGED, Action.SKIP) for s in outcome.steps)
+        word = "ready" if changed else "ready, nothing to change"
+        if outcome.status == "degraded":
+            self.put(
+                f"Degraded: {outcome.mode.value if outcome.mode else ''} in {outcome.seconds:.1f} s", "bold yellow"
+            )
+            self.put("  no engine runs here: timers, schedules and queues are not durable")
+            if outcome.decision and outcome.decision.hint:
+                self.put(f"  {outcome.decision.hint}")
+        else:
+            self.put(
+                f"{word.capitalize()}: {outcome.mode.value if outcome.mode else ''} in {outcome.seconds:.1f} s",
+                "bold green",
+            )
+        self.put()
+        if "dashboard" in outcome.endpoints:
+            login = f"   login {outcome.login.email}" if outcome.login else ""
+            self.put(f"  dashboard   {outcome.endpoints['dashboard']}{login}")
+            self.put(f"  gRPC        {outcome.endpoints['grpc']}")
+        self.put(f"  postgres    {outcome.endpoints['postgres']}")
+        self.put(f"  variables   {outcome.env_file}")
+        self.put()
+        rows = [("owlclaw-up status", "what runs"), ("owlclaw-up down", "stop it; data stays")]
+        if "dashboard" in outcome.endpoints:
+            rows.insert(0, ("owlclaw-up open", "the dashboard; --reveal shows its password"))
+        for command, about in rows:
+            self.put(f"  {command:<20} {about}", "dim")
+
+    def _plan(self, outcome: Outcome, verbose: bool) -> None:
+        assert outcome.decision is not None
+        self._decision(outcome.decision)
+        self.put()
+        for note in outcome.data.get("notes", ()):
+            self.put(f"note: {note}", "yellow")
+        for step in outcome.steps:
+            symbol = step.action.symbol
+            self.put(f"  {symbol} {step.id:<18} {step.detail}", _STYLES[symbol])
+        self._findings(outcome.findings)
+        self.put()
+        if outcome.data.get("changes"):
+            self.put("+ create   ~ change   - remove   ? run or look   = stays        do it: owlclaw-up", "dim")
+        else:
+            self.put("Nothing to change", "bold green")
+
+    def _decision(self, decision: Decision) -> None:
+        self.put(f"Mode {decision.mode.value} ({decision.source}): {decision.why}", "bold")
+        for rejected in decision.rejected:
+            self.put(f"  not {rejected.mode.value:<13} {rejected.why}", "dim")
+        if decision.hint:
+            self.put(f"  {decision.hint}")
+
+    def _status(self, outcome: Outcome, verbose: bool) -> None:
+        words = {"ok": "Up", "degraded": "Up, degraded (no engine)", "failed": "Not up"}
+        style = {"ok": "bold green", "degraded": "bold yellow", "failed": "bold red"}[outcome.status]
+        mode = f": {outcome.mode.value}" if outcome.mode else ""
+        self.put(f"{words[outcome.status]}{mode}", style)
+        for service in outcome.services:
+            version = f" {service.version}" if service.version else ""
+            port = f"port {service.port}" if service.port else ""
+            pid = f"pid {service.pid}" if service.pid else ""
+            since = f"since {service.since}" if service.since else ""
+            parts = "  ".join(filter(None, (port, pid, since)))
+            self.put(f"  {service.id + version:<18} {service.state:<10} {parts}")
+            if service.state != "running" or verbose:
+                self.put(f"  {'':<18} {service.detail}", "dim")
+        if outcome.token is not None:
+            accepted = {True: "accepted", False: "REFUSED by the engine", None: "not asked"}[outcome.token.accepted]
+            self.put(
+                f"  {'token':<18} {accepted}   until {outcome.token.expires_at[:10]} ({outcome.token.days_left} days)"
+            )
+        if outcome.smoke is not None:
+            self.put(f"  {'smoke test':<18} {outcome.smoke.status} at {outcome.smoke.kept_since}")
+        for name, url in outcome.endpoints.items():
+            self.put(f"  {name:<18} {url}")
+        self._findings(outcome.findings)
+
+    def _down(self, outcome: Outcome, verbose: bool) -> None:
+        if outcome.data.get("nothing"):
+            self.put("Nothing of owlclaw-up is here")
+            return
+        gone = "Removed: processes, data, roles, our keys" if outcome.data.get("purge") else "Stopped; data stays"
+        self.put(f"{gone}  ({outcome.seconds:.1f} s)", "bold")
+        if not outcome.data.get("purge"):
+            self.put("  owlclaw-up           start again", "dim")
+            self.put("  owlclaw-up down --purge   remove everything it made", "dim")
+
+    def _smoke_screen(self, outcome: Outcome, verbose: bool) -> None:
+        if outcome.smoke is not None:
+            self._proofs(outcome.smoke)
+            good = outcome.smoke.status == "passed"
+            self.put()
+            self.put(
+                f"Smoke test {outcome.smoke.status} in {outcome.seconds:.1f} s", "bold green" if good else "bold red"
+            )
+
+    def _proofs(self, smoke: Smoke) -> None:
+        if not smoke.proofs:
+            return
+        self.put()
+        if smoke.kept_since:
+            self.put(f"Proved at {smoke.kept_since}; nothing it rests on has changed since", "dim")
+            return
+        for proof in smoke.proofs:
+            hop = f"  at: {proof.hop}" if proof.hop else ""
+            style = {"passed": "green", "failed": "red", "skipped": "yellow"}[proof.status]
+            self.put(
+                f"  {_PROOF_WORDS[proof.status]:<8} {proof.id:<14} {proof.seconds:6.2f} s  {proof.detail}{hop}", style
+            )
+
+    def _findings(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self.put(f"  {_LEVEL_WORDS[finding.level]}: {finding.title}", "yellow")
+            if finding.detail:
+                self.put(f"    {finding.detail}", "dim")
+            if finding.hint:
+                self.put(f"    {finding.hint}")
+
+    def put(self, text: str = "", style: str = "") -> None:
+        """One line."""
+        if self._rich:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(file=self.stream, highlight=False, soft_wrap=True).print(Text(text, style=style))
+        else:
+            print(text, file=self.stream)
+
+
+def problem(error: Any, stream: TextIO, *, colour: bool, verbose: bool) -> None:
+    """An error on stderr: what failed, what to do, and the words of whoever refused."""
+    red, dim, end = ("\x1b[31m", "\x1b[2m", "\x1b[0m") if colour and stream.isatty() else ("", "", "")
+    print(f"{red}error{end}: {error.message}", file=stream)
+    if error.detail:
+        lines = error.detail.splitlines()
+        for line in lines if verbose else lines[-12:]:
+            print(f"  {dim}{line}{end}", file=stream)
+    if error.hint:
+        print(f"\nhint: {error.hint}", file=stream)
+    print(f"\n{dim}[{error.code}] exit {error.exit_code}{end}", file=stream, flush=True)
+
+
+def stdout_screen(colour: bool) -> Screen:
+    return Screen(sys.stdout, colour=colour)
