@@ -167,7 +167,7 @@ def _apply_up(
     reports, run, error = apply(prepared.plan, project.host, deadline, _logging(project, listener, command))
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
-    findings = tuple(run.findings or ()) + _findings(project, facts, spec)
+    findings = tuple(run.findings) + _findings(project, facts, spec)
     if error is not None:
         return dataclasses.replace(
             failure(project, command, error, seconds()),
@@ -240,7 +240,7 @@ def status(project: Project) -> Outcome:
     """What runs, where, since when; `exit_code` 0 only if the environment is up and answers."""
     begun = project.host.clock.monotonic()
     facts = gather(project.host, project.settings, project.ledger, only=("stack",))
-    stack, state = facts.our_stack, project.ledger.state
+    state = project.ledger.state
     mode = Mode(state.mode) if state.mode else None
     if mode is None:
         half_made = "an `up` has begun and not ended" if project.ledger.exists else "nothing was set up here yet"

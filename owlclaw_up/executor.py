@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from owlclaw_up.errors import APPLY_FAILED, PRECONDITION, UpError
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Action, Listener, StepFinished, StepProgress, StepReport, StepStarted
 from owlclaw_up.planner import Plan
-from owlclaw_up.steps.base import Run
+from owlclaw_up.steps.base import EarlyStep, Run
 
 
 def apply(
@@ -21,8 +23,20 @@ def apply(
     Returns:
         A report per step, what the steps found on their way, and the error that stopped it.
     """
-    reports: list[StepReport] = []
     run = Run(host, deadline, lambda text: None)
+    try:
+        for step, planned in plan.steps:
+            if isinstance(step, EarlyStep) and planned.change.action not in (Action.UNCHANGED, Action.SKIP):
+                step.begin(run)
+        reports, error = _walk(plan, run, listener)
+    finally:
+        run.close()
+    return reports, run, error
+
+
+def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], UpError | None]:
+    host = run.host
+    reports: list[StepReport] = []
     error: UpError | None = None
     changed = False
     for step, planned in plan.steps:
@@ -37,7 +51,7 @@ def apply(
             listener(StepFinished(report))
             continue
         listener(StepStarted(step.id, step.title))
-        run.say = lambda text, id=step.id: listener(StepProgress(id, text))  # type: ignore[misc]
+        run.say = partial(_progress, listener, step.id)
         begun = host.clock.monotonic()
         try:
             applied = step.apply(run)
@@ -56,4 +70,8 @@ def apply(
             changed = changed or applied.action not in (Action.UNCHANGED, Action.SKIP, Action.RUN)
         reports.append(report)
         listener(StepFinished(report))
-    return reports, run, error
+    return reports, error
+
+
+def _progress(listener: Listener, step: str, text: str) -> None:
+    listener(StepProgress(step, text))

@@ -310,7 +310,7 @@ def design(
     check_env_file(facts)
     ports = _ports(facts, settings, ledger, server, wants_engine=engine is not None)
     postgres = _postgres_spec(facts, server, ports, ledger)
-    databases = _database_specs(settings, ledger, on_server, ledger.secrets_path)
+    databases = _database_specs(settings, ledger, on_server)
     engine_spec = None
     if isinstance(engine, EngineBinaries):
         _check_btree_gist(on_server, postgres)
@@ -406,9 +406,7 @@ def _postgres_spec(facts: Facts, server: ServerLook | None, ports: Ports, ledger
     )
 
 
-def _database_specs(
-    settings: Settings, ledger: Ledger, on_server: DatabasesLook, secrets_file: object
-) -> tuple[DatabaseSpec, ...]:
+def _database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:
     specs = []
     server = found(on_server.server)
     where = server.login.where if server else "the server"

@@ -229,7 +229,7 @@ class DebianPostgres:
             stdin=subprocess.DEVNULL, check=False, timeout=60, **switch,
         )  # fmt: skip
         assert ran.returncode == 0, f"{name}: {ran.stdout}"
-        return ran.stdout
+        return str(ran.stdout)
 
     def url(
         self,
@@ -247,7 +247,7 @@ class DebianPostgres:
         import psycopg
 
         with psycopg.connect(self.url(database=database), autocommit=True) as connection:
-            cursor = connection.execute(query)  # type: ignore[call-overload]
+            cursor = connection.execute(query.encode())
             return list(cursor.fetchall()) if cursor.description else []
 
     def dump(self) -> str:

@@ -88,8 +88,8 @@ def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> 
     """Print the dashboard's URL and login, and open it where there is a browser to open it in."""
     from owlclaw_up.environment import NoEnvironment
     from owlclaw_up.errors import PreconditionError
-    from owlclaw_up.modes import MODES
     from owlclaw_up.model import Mode
+    from owlclaw_up.modes import MODES
     from owlclaw_up.spec import ADMIN_EMAIL
 
     state = project.ledger.state
@@ -132,15 +132,15 @@ def show_engines(ui: Ui, project: Project) -> Outcome:
             what = row["version"] if row["usable"] else f"unusable: {row['why']}"
             print(f"{what:<12} {row['directory']}  ({row['source']})")
         if not rows:
-            print(f"none; owlclaw-up engine import DIR puts one into {engines.cache_dir(environ)}")
-    return Outcome("engine list", "ok", 0, data={"engines": rows, "cache": str(engines.cache_dir(environ))})
+            print(f"none; owlclaw-up engine import DIR puts one into {engines.cache_dir()}")
+    return Outcome("engine list", "ok", 0, data={"engines": rows, "cache": str(engines.cache_dir())})
 
 
 def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:
     """Copy an engine into the user's cache."""
     from owlclaw_up.host import engines
 
-    kept, new = engines.import_engine(directory, project.host.environ, project.host.processes)
+    kept, new = engines.import_engine(directory, project.host.processes)
     if not ui.json and not ui.quiet:
         print(f"{kept.version} {'is now' if new else 'was already'} in {kept.directory}")
     data = {"version": kept.version, "directory": str(kept.directory), "new": new}

@@ -74,8 +74,8 @@ class Ui:
             from owlclaw_up.redaction import Redactor
 
             redact = Redactor()
-            error = InternalError(redact(f"{type(bug).__name__}: {bug}"), redact(traceback.format_exc()))
-            outcome = Outcome(self.command, "failed", error.exit_code, error=error)
+            internal = InternalError(redact(f"{type(bug).__name__}: {bug}"), redact(traceback.format_exc()))
+            outcome = Outcome(self.command, "failed", internal.exit_code, error=internal)
         return self.finish(outcome)
 
     def confirm(self, question: str, what: str, *, yes: bool) -> bool:

@@ -103,7 +103,27 @@ class Files(Protocol):
     def tail(self, path: Path, lines: int) -> list[str]: ...
 
 
+class Child(Protocol):
+    """A running child of this command."""
+
+    def send(self, line: str) -> None: ...
+    def wait(self, timeout: float) -> Ran: ...
+    def close(self) -> None: ...
+
+
 class Processes(Protocol):
+    def open(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        user: str | None = None,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        talk: bool = False,
+    ) -> Child: ...
+
     def run(
         self,
         argv: Sequence[str],

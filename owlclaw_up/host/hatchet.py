@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 
 from owlclaw_up.host.base import GrpcLook
 from owlclaw_up.model import Secret
@@ -41,7 +40,7 @@ class HatchetEngine:
             response = connection.getresponse()
             body = response.read(4096).decode("utf-8", "replace")
             return response.status, response.headers.get("Content-Type", ""), body
-        except (OSError, http.client.HTTPException, socket.timeout):
+        except (TimeoutError, OSError, http.client.HTTPException):
             return None
         finally:
             connection.close()
@@ -63,7 +62,7 @@ class HatchetEngine:
                 _GET_VERSION, request_serializer=lambda body: body, response_deserializer=lambda body: body
             )
             try:
-                answer = call(b"", timeout=timeout, metadata=[("authorization", f"Bearer {token.reveal()}")])
+                answer = call(b"", timeout=timeout, metadata=(("authorization", f"Bearer {token.reveal()}"),))
             except grpc.RpcError as error:
                 code, words = error.code(), error.details() or ""
                 if code == grpc.StatusCode.UNAUTHENTICATED:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from owlclaw_up.errors import BinaryNotRunnable
 from owlclaw_up.host.base import PortLook, PortOwner, ProcessId, Ran
@@ -86,6 +87,96 @@ class LocalFiles:
             return []
 
 
+class LocalChild:
+    """A running child whose output is pumped into a log, a listener and memory."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+        user: str | None,
+        log: Path | None,
+        on_line: Callable[[str], None] | None,
+        talk: bool,
+    ) -> None:
+        self.argv = tuple(argv)
+        self._begun = time.monotonic()
+        self._captured: tuple[list[bytes], list[bytes]] = ([], [])
+        self._lock = threading.Lock()
+        self._on_line = on_line
+        self._sink = _open_private_log(log) if log else None
+        self._process = _spawn(
+            argv,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            user=user,
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        streams = (self._process.stdout, self._process.stderr)
+        self._pumps = [
+            threading.Thread(target=self._pump, args=pair, daemon=True)
+            for pair in zip(streams, self._captured, strict=True)
+        ]
+        for thread in self._pumps:
+            thread.start()
+
+    def send(self, line: str) -> None:
+        """One line to its standard input, and no more after it; a child that has died shows at `wait`."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.close()
+
+    def wait(self, timeout: float) -> Ran:
+        """Wait for its end; after `timeout` seconds it is killed, and its exit code is -9."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        except BaseException:
+            # Ctrl-C: the child of a cancelled step must not go on behind our back.
+            self.close()
+            raise
+        return self._finish()
+
+    def close(self) -> None:
+        """End it, if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            self._process.kill()
+            self._process.wait()
+        self._finish()
+
+    def _finish(self) -> Ran:
+        for thread in self._pumps:
+            thread.join(2)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        if self._sink is not None:
+            os.close(self._sink)
+            self._sink = None
+        out, err = (b"".join(part).decode("utf-8", "replace") for part in self._captured)
+        return Ran(self.argv, self._process.returncode, out, err, time.monotonic() - self._begun)
+
+    def _pump(self, stream: IO[bytes], into: list[bytes]) -> None:
+        for line in stream:
+            into.append(line)
+            with self._lock:
+                if self._sink is not None:
+                    os.write(self._sink, line)
+                if self._on_line is not None:
+                    self._on_line(line.decode("utf-8", "replace").rstrip())
+
+
 class LocalProcesses:
     """Children that are waited for, and servers that outlive the command."""
 
@@ -112,53 +203,26 @@ class LocalProcesses:
         Raises:
             BinaryNotRunnable: the program is missing, not executable or for another architecture.
         """
-        begun = time.monotonic()
-        child = _spawn(
-            argv,
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            user=user,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        captured: tuple[list[bytes], list[bytes]] = ([], [])
-        with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(_private_log(log)) if log else None
-            lock = threading.Lock()
+        child = self.open(argv, env=env, cwd=cwd, user=user, log=log, on_line=on_line)
+        return child.wait(timeout)
 
-            def pump(stream: object, into: list[bytes]) -> None:
-                for line in stream:  # type: ignore[attr-defined]
-                    into.append(line)
-                    with lock:
-                        if sink is not None:
-                            os.write(sink, line)
-                        if on_line is not None:
-                            on_line(line.decode("utf-8", "replace").rstrip())
+    def open(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        user: str | None = None,
+        log: Path | None = None,
+        on_line: Callable[[str], None] | None = None,
+        talk: bool = False,
+    ) -> LocalChild:
+        """Start a child that is waited for later; arguments as for `run`.
 
-            pumps = [
-                threading.Thread(target=pump, args=(stream, into), daemon=True)
-                for stream, into in zip((child.stdout, child.stderr), captured, strict=True)
-            ]
-            for thread in pumps:
-                thread.start()
-            try:
-                child.wait(timeout)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            except BaseException:
-                # Ctrl-C: the child of a cancelled step must not go on behind our back.
-                child.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(5)
-                child.kill()
-                child.wait()
-                raise
-            for thread in pumps:
-                thread.join(2)
-        out, err = (b"".join(part).decode("utf-8", "replace") for part in captured)
-        return Ran(tuple(argv), child.returncode, out, err, time.monotonic() - begun)
+        Args:
+            talk: whether lines will be sent to its standard input.
+        """
+        return LocalChild(argv, env=env, cwd=cwd, user=user, log=log, on_line=on_line, talk=talk)
 
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, user: str | None = None
@@ -270,9 +334,13 @@ def _spawn(
         raise BinaryNotRunnable(str(argv[0]), why) from None
 
 
+def _open_private_log(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
 @contextlib.contextmanager
 def _private_log(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = _open_private_log(path)
     try:
         yield handle
     finally:

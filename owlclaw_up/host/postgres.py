@@ -275,7 +275,7 @@ def _connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Conne
 
 
 def _one(connection: psycopg.Connection[Any], query: str, *values: object) -> Any:
-    row = connection.execute(query, values or None).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query.encode(), values or None).fetchone()
     return row[0] if row else None
 
 

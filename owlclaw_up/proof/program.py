@@ -7,6 +7,7 @@ stderr. hatchet-sdk's worker imports the main module again in a process it spawn
 
 # No `from __future__ import annotations` here: the SDK reads the tasks' annotations, whose names are imported late.
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -44,16 +45,24 @@ def say(id: str, status: str, seconds: float, detail: str = "", hop: str = "") -
 
 
 def start_worker(name: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, "work", name], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    """A worker that imports the SDK and then waits for its values, in a process group of its own."""
+    argv = [sys.executable, __file__, "work", name]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=sys.stderr, start_new_session=True)
 
 
-def stop_worker(worker: subprocess.Popen[bytes]) -> None:
-    worker.terminate()
-    try:
-        worker.wait(8)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
+def stop_worker(worker: subprocess.Popen[bytes], paused: bool) -> None:
+    """End the worker and the processes it spawned.
+
+    Args:
+        paused: the engine gives it no more work. Then nothing is lost by a kill, and its own way out takes a second.
+    """
+    if not paused:
+        worker.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.wait(8)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
 
 
 class Failed(Exception):
@@ -80,28 +89,63 @@ async def prove(id: str, proof: Callable[[], Awaitable[tuple[T, str]]]) -> T | N
         say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
         return None
     except Exception as error:
-        failure = hop_of(error, "gRPC")
-        say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
+        broken = hop_of(error, "gRPC")
+        say(id, "failed", time.monotonic() - begun, str(broken), broken.hop)
         return None
     say(id, "passed", time.monotonic() - begun, detail)
     return value
 
 
-async def run(deadline: float) -> bool:
-    """Every proof against the engine; True if all passed.
-
-    Args:
-        deadline: seconds for everything.
-    """
+def run() -> bool:
+    """Every proof against the engine; True if all passed."""
     mark = uuid.uuid4().hex[:12]
-    worker = start_worker(f"{WORKER_NAME}-{mark}")  # imports the SDK while this process does
-    end = time.monotonic() + deadline
+    worker = start_worker(f"{WORKER_NAME}-{mark}")
+    paused = False
     try:
-        tasks = define()
-        since = datetime.now(timezone.utc) - timedelta(minutes=1)
-        return await _proofs(tasks, worker, since, mark, end)
+        line = take_values()
+        assert worker.stdin is not None
+        worker.stdin.write(line.encode())
+        worker.stdin.close()
+        end = time.monotonic() + json.loads(line)["seconds"]
+        good, paused = asyncio.run(_run(worker, mark, end))
+        return good
     finally:
-        stop_worker(worker)
+        stop_worker(worker, paused)
+
+
+def take_values() -> str:
+    """Import the SDK, then wait for the line with the environment, which nobody sees on a command line.
+
+    Returns:
+        The line; its `env` is in this process's environment.
+    """
+    import hatchet_sdk  # noqa: F401 - the import is what takes long, and needs no values
+
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)
+    os.environ.update(json.loads(line)["env"])
+    return line
+
+
+async def _run(worker: subprocess.Popen[bytes], mark: str, end: float) -> tuple[bool, bool]:
+    """All proofs, and whether the engine was told to give the worker no more work."""
+    tasks = define()
+    since = datetime.now(timezone.utc) - timedelta(minutes=1)
+    good = await _proofs(tasks, worker, since, mark, end)
+    return good, await _pause(tasks[0], mark)
+
+
+async def _pause(hatchet: Any, mark: str) -> bool:
+    try:
+        workers = (await hatchet.workers.aio_list()).rows or []
+        for row in workers:
+            if row.name.endswith(mark):
+                await hatchet.workers.aio_pause(row.metadata.id)
+                return True
+    except Exception as error:
+        print(f"the worker could not be paused: {error}", file=sys.stderr)
+    return False
 
 
 async def _proofs(tasks: Any, worker: subprocess.Popen[bytes], since: datetime, mark: str, end: float) -> bool:
@@ -252,14 +296,16 @@ def work(name: str) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    take_values()
     hatchet, ping, nap = define()
     hatchet.worker(name, slots=4, workflows=[ping, nap]).start()
 
 
 if __name__ == "__main__":
-    part = sys.argv[1]
-    if part == "work":
+    if sys.argv[1] == "work":
         work(sys.argv[2])
+    elif sys.argv[1] == "mock":
+        take_values()
+        sys.exit(0 if asyncio.run(mock()) else 1)
     else:
-        good = asyncio.run(mock() if part == "mock" else run(float(sys.argv[2])))
-        sys.exit(0 if good else 1)
+        sys.exit(0 if run() else 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import Deadline
@@ -26,12 +26,13 @@ class Run:
     deadline: Deadline
     say: Callable[[str], None]
     smoke: Smoke | None = None
-    findings: list[Finding] | None = None
+    findings: list[Finding] = field(default_factory=list)
+    closers: list[Callable[[], None]] = field(default_factory=list)
 
-    def found(self, finding: Finding) -> None:
-        if self.findings is None:
-            self.findings = []
-        self.findings.append(finding)
+    def close(self) -> None:
+        """End whatever steps began early and nobody needs any more."""
+        while self.closers:
+            self.closers.pop()()
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,10 @@ class Step(Protocol):
     def apply(self, run: Run) -> Applied:
         """Make it so; also after a crash in the middle of an earlier attempt."""
         ...
+
+
+@runtime_checkable
+class EarlyStep(Protocol):
+    """A step with something slow that may start before its turn, and changes nothing."""
+
+    def begin(self, run: Run) -> None: ...

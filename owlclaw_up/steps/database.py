@@ -73,7 +73,7 @@ class EnsureDatabase:
                 if refusal is None:
                     made.append(extension)
                 else:
-                    run.found(self._missing_extension(extension, refusal))
+                    run.findings.append(self._missing_extension(extension, refusal))
         refusal = postgres.login_works(self.spec.login(wanted))
         if refusal is not None:
             if refusal.kind == "login":

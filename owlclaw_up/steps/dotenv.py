@@ -156,7 +156,7 @@ class WriteDotenv:
 
         look = look_at_dotenv(run.host, self.spec.env_path)
         if look.ignored is False:
-            run.found(
+            run.findings.append(
                 Finding(
                     "env.ignored",
                     "warn",

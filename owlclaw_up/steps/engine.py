@@ -266,7 +266,7 @@ class StartEngine(_EngineStep):
                 if trace.connections
                 else "rows of an engine that this project did not start are there"
             )
-            run.found(
+            run.findings.append(
                 Finding(
                     "engine.other", "warn", "the first task may wait for a minute", why,
                     "one engine's leases must run out, or two share the work",

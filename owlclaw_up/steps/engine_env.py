@@ -120,7 +120,7 @@ _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
     (r"exec format error", "architecture", "it is built for another machine", "take the engine for this machine"),
     (r"no space left on device", "disk-full", "the disk is full", "df -h"),
 )  # fmt: skip
-_COMPILED = [(re.compile(pattern, re.I), *rest) for pattern, *rest in _SYMPTOMS]
+_COMPILED = [(re.compile(pattern, re.IGNORECASE), code, cause, hint) for pattern, code, cause, hint in _SYMPTOMS]
 
 
 def diagnose(words: str) -> Diagnosis | None:

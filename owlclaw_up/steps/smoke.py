@@ -7,10 +7,11 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import Child, ServerLogin
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
 from owlclaw_up.proof import program
 from owlclaw_up.receipts import Ledger, now_text
@@ -31,6 +32,9 @@ class Prove:
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         self.spec, self.ledger = spec, ledger
+        self._child: Child | None = None
+        self._proofs: list[Proof] = []
+        self._say: Callable[[str], None] = lambda text: None
 
     def _fingerprint(self, sdk: str) -> str:
         """Changes when anything the proof rests on does: the processes, the token, the addresses, the SDK."""
@@ -92,38 +96,49 @@ class Prove:
             return Proof("sql", "passed", seconds, f"{login.database} answers role {login.user}")
         return Proof("sql", "failed", seconds, refusal.detail, "SQL")
 
+    def begin(self, run: Run) -> None:
+        """Have hatchet-sdk imported while the other steps work: that alone takes a second or more."""
+        self._child = self._start(run)
+
+    def _start(self, run: Run) -> Child:
+        """The program of the proof, waiting for its values; its working directory is empty and goes with it."""
+        empty = tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-")
+        self.ledger.prepare()
+        child = run.host.processes.open(
+            [sys.executable, str(Path(program.__file__)), "run" if self.spec.engine else "mock"],
+            env={k: run.host.environ[k] for k in _INHERITED if k in run.host.environ},
+            cwd=Path(empty.name),
+            log=self.ledger.logs / "smoke.log",
+            on_line=self._line,
+            talk=True,
+        )
+        run.closers += [empty.cleanup, child.close]
+        return child
+
+    def _line(self, text: str) -> None:
+        try:
+            proof = Proof(**json.loads(text))
+        except (ValueError, TypeError):
+            return
+        self._proofs.append(proof)
+        self._say(f"{proof.id} {proof.status}")
+
     def _work(self, run: Run) -> list[Proof]:
         values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
-        env = {k: run.host.environ[k] for k in _INHERITED if k in run.host.environ}
-        env |= {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
+        env = {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
         env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
         patience = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
         seconds = min(_QUICK_SECONDS + patience, run.deadline.left())
-        part = ["run", str(seconds)] if self.spec.engine else ["mock"]
-        proofs: list[Proof] = []
-
-        def line(text: str) -> None:
-            try:
-                proof = Proof(**json.loads(text))
-            except (ValueError, TypeError):
-                return
-            proofs.append(proof)
-            run.say(f"{proof.id} {proof.status}")
-
-        run.say("starting a worker" if self.spec.engine else "mock run")
-        log = self.ledger.logs / "smoke.log"
-        with tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-") as empty:
-            ran = run.host.processes.run(
-                [sys.executable, str(Path(program.__file__)), *part],
-                env=env, cwd=Path(empty), timeout=seconds + 15, log=log, on_line=line,
-            )  # fmt: skip
+        run.say("a worker is starting" if self.spec.engine else "mock run")
+        self._say = run.say
+        child = self._child or self._start(run)
+        child.send(json.dumps({"env": env, "seconds": seconds}))
+        ran = child.wait(seconds + 15)
+        proofs = list(self._proofs)
         if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):
             last = "\n".join((ran.stderr or ran.stdout).strip().splitlines()[-3:])
-            proofs.append(
-                Proof(
-                    "worker", "failed", ran.seconds, f"the proof ended with exit code {ran.exit_code}: {last}", "worker"
-                )
-            )
+            detail = f"the proof ended with exit code {ran.exit_code}: {last}"
+            proofs.append(Proof("worker", "failed", ran.seconds, detail, "worker"))
         return proofs
 
 

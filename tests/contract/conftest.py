@@ -107,10 +107,7 @@ def engine(request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory:
     """An engine whose database is migrated and seeded, with keys, an environment and ports; nothing runs yet."""
     name: str = request.param
     home = tmp_path_factory.mktemp(name)
-    if name == "standin":
-        directory = install(home / "engine")
-    else:
-        directory = Path(os.environ["OWLCLAW_UP_ENGINE_DIR"])
+    directory = install(home / "engine") if name == "standin" else Path(os.environ["OWLCLAW_UP_ENGINE_DIR"])
     assets = home / "assets"
     assets.mkdir()
     (assets / "index.html").write_text("<html>contract</html>\n")

@@ -265,7 +265,7 @@ def test_seed_needs_no_keys(engine: Engine) -> None:
 
 
 def test_token_claims(engine: Engine, token: str) -> None:
-    header = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
+    header = json.loads(base64.urlsafe_b64decode(token.split(".", maxsplit=1)[0] + "=="))
     assert header["alg"] == "ES256"
     assert set(header) == {"alg", "kid"}
     claims = claims_of(token)

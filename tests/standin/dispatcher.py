@@ -53,7 +53,7 @@ class _Service:
         self._authority = authority
 
     async def _tenant(self, context: Context) -> str:
-        token = bearer({key: value for key, value in context.invocation_metadata() or ()})
+        token = bearer(dict(context.invocation_metadata() or ()))
         if token is None:
             return await _abort(context, grpc.StatusCode.UNAUTHENTICATED, "invalid auth token")
         try:

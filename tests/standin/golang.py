@@ -48,7 +48,7 @@ def parse_duration(text: str) -> float:
 
 def log(text: str) -> None:
     """Print one line to stderr the way Go's ``log`` does: local date, time, text."""
-    print(f"{datetime.now():%Y/%m/%d %H:%M:%S} {text}", file=sys.stderr, flush=True)
+    print(f"{datetime.now().astimezone():%Y/%m/%d %H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def log_event(level: str, text: str, **fields: str) -> None:

@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -98,8 +99,7 @@ def create_keysets() -> tuple[str, str, str, str]:
 def _keyset_of_environment(name: str) -> str:
     path = os.environ.get(name + "_FILE")
     if path:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     return os.environ.get(name, "")
 
 

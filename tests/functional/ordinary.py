@@ -1,0 +1,81 @@
+"""Projects of an ordinary user, also where the tests themselves run as root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import KEPT, Cli, Result, free_port
+
+ACCOUNT = "nobody"
+
+
+def as_ordinary_user() -> list[str]:
+    """What goes before a command line so that an ordinary user runs it; nothing where one runs the tests.
+
+    The interpreter may lie under a home that is closed to everybody else. Then the user gets the one right to read and
+    walk everywhere; to write, to bind and to signal it has an ordinary user's rights either way.
+    """
+    if os.geteuid() != 0:
+        return []
+    entry = pwd.getpwnam(ACCOUNT)
+    switch = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    plain = subprocess.run([*switch, "--bounding-set=-all", sys.executable, "-c", ""], check=False, capture_output=True)
+    if plain.returncode == 0:
+        return [*switch, "--bounding-set=-all"]
+    read = "-all,+dac_read_search"
+    return [*switch, f"--inh-caps={read}", f"--ambient-caps={read}", f"--bounding-set={read}"]
+
+
+@dataclass
+class OrdinaryCli(Cli):
+    """The command, run by an ordinary user."""
+
+    def __call__(self, *args: str, timeout: float = 150, cwd: Path | None = None, **env: str) -> Result:
+        begun = time.monotonic()
+        ran = subprocess.run(
+            [*as_ordinary_user(), sys.executable, "-m", "owlclaw_up", *args],
+            cwd=cwd or self.root, env={**self.env, **env}, timeout=timeout, text=True, capture_output=True,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        result = Result(args, ran.returncode, ran.stdout, ran.stderr, time.monotonic() - begun)
+        self.history.append(result)
+        return result
+
+    def own(self, path: Path) -> Path:
+        """Give a file or folder to the user who runs the command."""
+        if os.geteuid() == 0:
+            shutil.chown(path, ACCOUNT)
+        return path
+
+
+@contextlib.contextmanager
+def ordinary_project(**env: str) -> Iterator[OrdinaryCli]:
+    """A project that belongs to an ordinary user, in a place that everybody can reach; purged at the end."""
+    home = Path(tempfile.mkdtemp(prefix="owlclaw-user-", dir="/var/tmp"))
+    root = home / "app"
+    root.mkdir()
+    kept: dict[str, Any] = {k: v for k, v in os.environ.items() if k in KEPT}
+    base = {**kept, "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
+    for name in ("DASHBOARD", "GRPC", "POSTGRES"):
+        base[f"OWLCLAW_UP_{name}_PORT"] = str(free_port())
+    base["OWLCLAW_UP_ENGINE_DIR"] = str(home / "none")
+    cli = OrdinaryCli(root, {**base, **env})
+    for path in (home, root):
+        path.chmod(0o755)
+        cli.own(path)
+    try:
+        yield cli
+    finally:
+        cli("down", "--purge", "--yes", timeout=60)
+        shutil.rmtree(home, ignore_errors=True)
