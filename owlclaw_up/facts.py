@@ -5,6 +5,7 @@ A probe that crashes or runs out of time gives `Unknown`, and the others go on. 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
@@ -28,16 +29,20 @@ from owlclaw_up.host.postgres import parse_url
 from owlclaw_up.model import Absent, Fact, Found, Secret, Unknown, found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, wanted_databases
-from owlclaw_up.spec import TENANT_ID, EngineBinaries, PostgresBinaries
+from owlclaw_up.spec import HATCHET_DATABASE, TENANT_ID, EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims, decode
 
 T = TypeVar("T")
 
-DEADLINE = 0.95
+# Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
+# busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
+DEADLINES = {"docker": 1.0, "servers": 4.0}
+DEADLINE = 10.0
 # A server that was named is worth a slow network.
-NAMED_SERVER_DEADLINE = 6.0
+NAMED_SERVER_DEADLINE = 8.0
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 PORT_RANGE = 200
+UTC_NAMES = frozenset({"UTC", "Etc/UTC"})
 # Files that hatchet-sdk reads from the working directory, later ones win: hatchet_sdk/config.py.
 SDK_DOTENV_FILES = (".env", ".env.hatchet", ".env.dev", ".env.local")
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
@@ -67,11 +72,16 @@ class PortChoice:
 
 @dataclass(frozen=True)
 class ServerCandidate:
-    """A PostgreSQL that may be there, and what came of asking it."""
+    """A PostgreSQL that may be there, and what came of asking it.
+
+    Attributes:
+        missing: where the login may not make everything: which of our roles, databases and settings are not there yet.
+    """
 
     source: str
     login: ServerLogin
     look: ServerLook | ServerRefusal
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,7 +222,7 @@ def gather(host: Host, settings: Settings, ledger: Ledger, only: Collection[str]
         threads[name] = threading.Thread(target=run, args=(name, probe), daemon=True)
         threads[name].start()
     for name, thread in threads.items():
-        limit = NAMED_SERVER_DEADLINE if named and name in ("servers", "stack") else DEADLINE
+        limit = NAMED_SERVER_DEADLINE if named and name == "servers" else DEADLINES.get(name, DEADLINE)
         thread.join(max(0.0, limit - (host.clock.monotonic() - begun)))
         results.setdefault(name, Unknown(f"no answer within {limit:.1f} s"))
     return Facts(
@@ -297,17 +307,35 @@ def _look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[S
             login = parse_url(named.value.reveal())
         except ValueError as error:
             return (ServerCandidate(named.origin, ServerLogin(), ServerRefusal("malformed", str(error))),)
-        return (ServerCandidate(named.origin, login, host.postgres.look(login, named.origin, 5.0)),)
+        return (_candidate(host, settings, ledger, named.origin, login, 5.0),)
     if ledger.recall("postgres").get("kind"):
         # Chosen already; what else is there is of no interest.
         return ()
     seen: list[ServerCandidate] = []
     for source, login in _usual_logins(host.environ):
-        look = host.postgres.look(login, source, 1.0)
-        seen.append(ServerCandidate(source, login, look))
-        if isinstance(look, ServerLook):
+        seen.append(_candidate(host, settings, ledger, source, login, 1.0))
+        if isinstance(seen[-1].look, ServerLook):
             break
     return tuple(seen)
+
+
+def _candidate(
+    host: Host, settings: Settings, ledger: Ledger, source: str, login: ServerLogin, timeout: float
+) -> ServerCandidate:
+    look = host.postgres.look(login, source, timeout)
+    if isinstance(look, ServerRefusal) or look.superuser or (look.createdb and look.createrole):
+        return ServerCandidate(source, login, look)
+    there = look_at_databases(host, settings, ledger, look.login, source)
+    missing = []
+    for wanted in wanted_databases(settings):
+        seen = there.databases.get(wanted.name)
+        if seen is None or not seen.role_exists:
+            missing.append(f"role {wanted.role}")
+        if seen is None or not seen.exists:
+            missing.append(f"database {wanted.name}")
+        elif seen.role_timezone not in UTC_NAMES and not look.createrole and look.user != wanted.role:
+            missing.append(f"timezone UTC of role {wanted.role} in database {wanted.name}")
+    return ServerCandidate(source, login, look, tuple(missing))
 
 
 def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:
@@ -315,7 +343,11 @@ def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:
     logins: list[tuple[str, ServerLogin]] = []
     database = environ.get("PGDATABASE", "postgres")
     if any(environ.get(name) for name in _PG_VARIABLES):
-        logins.append(("PG* variables", ServerLogin(database=database)))
+        # A service's values win over PGHOST and PGPORT, and an address over a name, so libpq is left to them.
+        given = {} if environ.get("PGSERVICE") or environ.get("PGHOSTADDR") else environ
+        port = given.get("PGPORT", "")
+        login = ServerLogin(given.get("PGHOST", ""), int(port) if port.isdigit() else None, database=database)
+        logins.append(("PG* variables", login))
     if sys.platform != "win32":
         for folder in _SOCKET_DIRS:
             for path in sorted(folder.glob(".s.PGSQL.*")):
@@ -479,10 +511,15 @@ def look_at_databases(host: Host, settings: Settings, ledger: Ledger, admin: Ser
         else:
             logins[wanted.role] = LoginLook(None, refusal)
     tenant = False
-    hatchet = databases.get("hatchet")
-    if hatchet is not None and hatchet.migration:
-        inside = ServerLogin(admin.host, admin.port, admin.user, admin.password, "hatchet", admin.options)
-        tenant = host.postgres.tenant_exists(inside, TENANT_ID)
+    hatchet = databases.get(HATCHET_DATABASE)
+    owner = next((d.role for d in wanted_databases(settings) if d.name == HATCHET_DATABASE), "")
+    login = logins.get(owner)
+    if hatchet is not None and hatchet.exists and login is not None and login.password:
+        # As its owner: an admin that is no superuser reads none of a role's tables.
+        inside = ServerLogin(admin.host, admin.port, owner, login.password, HATCHET_DATABASE, admin.options)
+        hatchet = dataclasses.replace(hatchet, migration=host.postgres.migration_version(inside))
+        databases[HATCHET_DATABASE] = hatchet
+        tenant = hatchet.migration is not None and host.postgres.tenant_exists(inside, TENANT_ID)
     return DatabasesLook(Found(look), databases, logins, tenant)
 
 

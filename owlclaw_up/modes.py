@@ -255,6 +255,15 @@ def _fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable |
             "login": (f"{where} answers, and refuses the login of {source}", "correct user and password in the URL"),
             "no-database": (f"{where} has no such database ({source})", "end the URL in /postgres"),
             "not-postgres": (f"what listens at {where} is no PostgreSQL ({source})", "correct host and port"),
+            "starting": (
+                f"{where} is starting up or shutting down ({source})",
+                "wait for that server, then: owlclaw-up",
+            ),
+            "too-many-connections": (
+                f"{where} has no free connections ({source})",
+                "close idle sessions there, or raise its max_connections; then: owlclaw-up",
+            ),
+            "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
             "tls": (f"{where} and this client do not agree on TLS ({source})", "add ?sslmode=require or disable"),
         }
         message, hint = texts.get(look.kind, (f"{where} cannot be used ({source})", "see the detail"))
@@ -265,14 +274,15 @@ def _fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable |
             f"{where} runs PostgreSQL {look.version}; Hatchet needs 14 or newer",
             hint="upgrade it, or let owlclaw-up start one of its own: leave out --admin-url",
         )
-    if not look.superuser and not (look.createdb and look.createrole):
+    if candidate.missing:
         missing = " and ".join(
             n for n, has in (("CREATEDB", look.createdb), ("CREATEROLE", look.createrole)) if not has
         )
         return PostgresUnusable(
             "postgres-privileges",
-            f"the login {look.user!r} on {where} lacks {missing}",
+            f"the login {look.user!r} on {where} lacks {missing}, and something is to be made there",
             hint=f"as a superuser there: ALTER ROLE {look.user} {missing.replace(' and ', ' ')}",
+            detail=f"not there yet: {', '.join(candidate.missing)}",
         )
     if needs_engine and "btree_gist" not in look.extensions:
         return PostgresUnusable(
@@ -284,7 +294,7 @@ def _fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable |
 
 
 def refused_servers(facts: Facts) -> list[ServerCandidate]:
-    """Servers that answer and refuse the login: somebody's, so they are left alone and said."""
+    """Servers that answer and cannot be used: somebody's, so they are left alone and said."""
     return [
         c
         for c in found(facts.servers) or ()

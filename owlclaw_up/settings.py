@@ -119,6 +119,12 @@ def _path(value: Any) -> Path | None:
     return Path(_text(value)).expanduser() if value else None
 
 
+def _file(value: Any) -> Path:
+    if not _text(value):
+        raise ValueError("a path is wanted")
+    return Path(value).expanduser()
+
+
 def _secret(value: Any) -> Secret | None:
     return Secret(_text(value)) if value else None
 
@@ -154,7 +160,10 @@ def _databases(value: Any) -> tuple[DatabaseSetting, ...]:
         if not isinstance(entry, Mapping) or not set(entry) <= {"name", "role", "extensions"} or "name" not in entry:
             raise ValueError("each entry has a name, and may have a role and extensions")
         name, role = str(entry["name"]), str(entry.get("role", entry["name"]))
-        extensions = tuple(str(e) for e in entry.get("extensions", ()))
+        listed = entry.get("extensions", ())
+        if not isinstance(listed, (list, tuple)):
+            raise ValueError(f"the extensions of {name!r} are a list of names")
+        extensions = tuple(str(e) for e in listed)
         for word in (name, role, *extensions):
             if not _NAME.fullmatch(word):
                 raise ValueError(f"{word!r} is no plain lower-case name")
@@ -186,7 +195,7 @@ class Settings:
     smoke: Sourced[str] = _option("quick", _choice("quick", "full", "none"), "how much `up` proves at its end")
     timeout: Sourced[float] = _option(180.0, _seconds, "seconds `up` may take as a whole")
     offline: Sourced[bool] = _option(False, _flag, "contact nothing off this machine")
-    env_file: Sourced[Path] = _option(Path(".env"), _path, "the dotenv file that is kept, relative to the project")
+    env_file: Sourced[Path] = _option(Path(".env"), _file, "the dotenv file that is kept, relative to the project")
     admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
     engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
     hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, _text, "image of the Hatchet engine")
@@ -283,14 +292,29 @@ def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) ->
         if variable.startswith(ENV_PREFIX):
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in KEYS:
-                known = [ENV_PREFIX + key.upper() for key in KEYS]
-                raise UnknownSetting(variable, "the environment", nearest(variable, known))
+                # Compared without the prefix, which makes every name alike.
+                near = nearest(name, KEYS)
+                raise UnknownSetting(variable, "the environment", ENV_PREFIX + near.upper() if near else None)
             if raw:
                 put(name, raw, "env", variable)
     for name, raw in flags.items():
         if raw is not None:
             put(name, raw, "flag", "--" + name.replace("_", "-"))
-    return Settings(**values)
+    settings = Settings(**values)
+    _check_ports(settings)
+    return settings
+
+
+def _check_ports(settings: Settings) -> None:
+    """Two servers cannot listen on one port, and a port that was asked for never moves silently."""
+    seen: dict[int, str] = {}
+    for name in ("dashboard_port", "grpc_port", "postgres_port"):
+        port = getattr(settings, name)
+        if port.value is None:
+            continue
+        if port.value in seen:
+            raise BadSetting(name, str(port.value), port.origin, f"{seen[port.value]} names the same port")
+        seen[port.value] = port.origin
 
 
 def nearest(name: str, known: tuple[str, ...] | list[str]) -> str | None:
@@ -319,6 +343,8 @@ def _file_tables(project: Path) -> list[tuple[str, dict[str, Any]]]:
         except tomllib.TOMLDecodeError as error:
             raise BadSetting(name, "...", str(path), f"it is not TOML: {error}") from None
         table = document if name == SETTINGS_FILE else document.get("tool", {}).get("owlclaw-up", {})
+        if not isinstance(table, dict):
+            raise BadSetting("tool.owlclaw-up", str(table), str(path), "a table is wanted: [tool.owlclaw-up]")
         if table:
             tables.append((name, table))
     return tables

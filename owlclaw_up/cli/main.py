@@ -375,15 +375,16 @@ def main(argv: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as wrong:
-        return _usage(wrong, arranged, "--json" in argv)
+        return _usage(wrong, arranged, names, "--json" in argv)
     return int(result or 0)
 
 
-def _usage(wrong: Any, arranged: Sequence[str], as_json: bool) -> int:
+def _usage(wrong: Any, arranged: Sequence[str], commands: Sequence[str], as_json: bool) -> int:
     from owlclaw_up.errors import UsageError
 
     command = arranged[0] if arranged and not arranged[0].startswith("-") else "up"
-    error = UsageError(str(wrong.format_message()), hint=f"owlclaw-up {command} --help")
+    asked = f"owlclaw-up {command}" if command in commands else "owlclaw-up"
+    error = UsageError(str(wrong.format_message()), hint=f"{asked} --help")
     return Ui(command, as_json, False, False, False).finish(Outcome(command, "failed", error.exit_code, error=error))
 
 

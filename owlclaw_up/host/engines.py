@@ -22,7 +22,8 @@ UNSTAMPED = "v0.1.0-alpha.0"
 # ELF e_machine: System V ABI.
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x28: "arm", 0x03: "i386"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+# The whole of it becomes a folder's name in the cache.
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+.][A-Za-z0-9.+-]*)?")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class EngineRefused:
 
 def version_tuple(text: str) -> tuple[int, int, int]:
     """`v0.104.7` -> (0, 104, 7); (0, 0, 0) for anything else."""
-    match = _VERSION.search(text)
+    match = _VERSION.match(text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
 
 
@@ -77,7 +78,7 @@ def inspect(directory: Path, source: str, processes: Processes) -> EngineBinarie
     except BinaryNotRunnable as error:
         return refused("engine-not-runnable", error.message, error.hint)
     version = ran.stdout.strip().splitlines()[-1].strip() if ran.stdout.strip() else ""
-    if ran.exit_code or not _VERSION.search(version):
+    if ran.exit_code or not _VERSION.fullmatch(version):
         said = (ran.stderr or ran.stdout).strip()[-200:] or f"exit code {ran.exit_code}"
         return refused(
             "engine-not-runnable", f"{directory / 'hatchet-lite'} --version says: {said}", f"ls -l {directory}"
@@ -127,34 +128,56 @@ def import_engine(source: Path, processes: Processes) -> tuple[EngineBinaries, b
     if isinstance(looked, EngineRefused):
         raise EngineUnusable(looked.code, looked.why, hint=looked.hint)
     root = cache_dir()
-    root.mkdir(parents=True, exist_ok=True)
     target = root / looked.version
-    new = not target.exists() or _differs(looked.directory, target)
-    if new:
-        staging = Path(tempfile.mkdtemp(prefix=".import-", dir=root))
-        try:
-            for name in BINARIES:
-                shutil.copy2(looked.directory / name, staging / name)
-            if looked.assets:
-                shutil.copytree(looked.assets, staging / ASSETS)
-            staging.chmod(0o755)
-            if target.exists():
-                target.rename(staging / ".replaced")
-            staging.rename(target)
-            shutil.rmtree(target / ".replaced", ignore_errors=True)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+    try:
+        new = not target.exists() or _differs(looked, target)
+        if new:
+            _copy(looked, root, target)
+    except OSError as error:
+        raise EngineUnusable(
+            "engine-import",
+            f"{looked.directory} could not be copied into {root}, which is as it was",
+            hint=f"ls -lR {looked.directory}; df -h {root.parent}",
+            detail=str(error),
+        ) from None
     kept = inspect(target, "engine cache", processes)
     if isinstance(kept, EngineRefused):
         raise EngineUnusable(kept.code, kept.why, hint=kept.hint)
     return kept, new
 
 
-def _differs(one: Path, other: Path) -> bool:
+def _copy(looked: EngineBinaries, root: Path, target: Path) -> None:
+    """Copy beside the target, then rename: the target is the old one or the new one, never half of either."""
+    root.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".import-", dir=root))
+    replaced = staging.with_name(f"{staging.name}.replaced")
+    try:
+        for name in BINARIES:
+            shutil.copy2(looked.directory / name, staging / name)
+        if looked.assets:
+            shutil.copytree(looked.assets, staging / ASSETS)
+        staging.chmod(0o755)
+        if target.exists():
+            target.rename(replaced)
+        staging.rename(target)
+    except BaseException:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _differs(looked: EngineBinaries, kept: Path) -> bool:
     import filecmp
 
-    return any(not (other / name).exists() or not filecmp.cmp(one / name, other / name, False) for name in BINARIES)
+    files = [Path(name) for name in BINARIES]
+    if looked.assets:
+        files += [p.relative_to(looked.directory) for p in looked.assets.rglob("*") if p.is_file()]
+    return any(
+        not (kept / file).is_file() or not filecmp.cmp(looked.directory / file, kept / file, False) for file in files
+    )
 
 
 def _foreign_architecture(path: Path) -> str:

@@ -23,6 +23,8 @@ EXTENSIONS_OF_INTEREST = ("btree_gist", "pgcrypto", "vector")
 # Rows by which an engine of Hatchet says that it is alive, or that it holds a queue.
 _PARTITIONS = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition", "Lease")
 _SCHEMES = {"postgres", "postgresql"}
+# Options that only say where libpq finds others.
+_LOOKED_UP = {"service", "servicefile", "passfile"}
 
 
 def parse_url(text: str, default_database: str = "postgres") -> ServerLogin:
@@ -95,10 +97,7 @@ class PostgresServers:
                     [list(EXTENSIONS_OF_INTEREST)],
                 ).fetchone()
                 assert row is not None
-                info = connection.info
-                seen = ServerLogin(
-                    login.host or info.host, info.port, info.user, login.password, info.dbname, login.options
-                )
+                seen = _resolved(login, connection)
         except Exception as error:
             refusal = _refusal(error, login)
             if refusal is None:
@@ -249,6 +248,16 @@ class PostgresServers:
         return deleted
 
 
+def _resolved(login: ServerLogin, connection: psycopg.Connection[Any]) -> ServerLogin:
+    """The login as libpq completed it from PG* variables, a service file or .pgpass, so that it works without them."""
+    info = connection.info
+    password = login.password or (Secret(info.password) if info.password else None)
+    options = tuple((k, v) for k, v in login.options if k not in _LOOKED_UP)
+    # Of several hosts, the one that answered.
+    host = login.host if login.host and "," not in login.host else info.host
+    return ServerLogin(host, info.port, info.user, password, info.dbname, options)
+
+
 def _in_database(login: ServerLogin, database: str) -> ServerLogin:
     return ServerLogin(login.host, login.port, login.user, login.password, database, login.options)
 
@@ -269,6 +278,9 @@ def _connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Conne
     options.setdefault("application_name", "owlclaw-up")
     # libpq counts whole seconds, and takes 1 for 2.
     options.setdefault("connect_timeout", str(max(2, round(timeout))))
+    if login.host:
+        # A PGHOSTADDR of the shell would win over the host that is meant here.
+        options.setdefault("hostaddr", "")
     keywords = options | {key: value for key, value in given.items() if value}
     with psycopg.connect("", autocommit=True, prepare_threshold=None, **keywords) as connection:  # type: ignore[arg-type]
         yield connection
@@ -281,7 +293,9 @@ def _one(connection: psycopg.Connection[Any], query: str, *values: object) -> An
 
 def _migration(connection: psycopg.Connection[Any]) -> int | None:
     """Goose keeps its versions there: hatchet, cmd/hatchet-migrate."""
-    if _one(connection, "select to_regclass('public.goose_db_version') is null"):
+    table = "select to_regclass('public.goose_db_version')"
+    if not _one(connection, f"select has_table_privilege(({table})::oid, 'select')"):
+        # It is not there, or somebody else's.
         return None
     version = _one(connection, "select max(version_id) from goose_db_version where is_applied")
     return int(version) if version else None
@@ -297,27 +311,37 @@ _KINDS = {
     "58P01": "not-available",
     "0A000": "not-available",
 }
-# Words of libpq for failures that carry no SQLSTATE.
+# Words of libpq for failures that carry no SQLSTATE. A host with several addresses fails with the words of every
+# attempt, so what a server said comes before what nobody said.
 _WORDS = (
-    ("connection refused", "refused"),
-    ("no such file or directory", "refused"),
     ("password authentication failed", "login"),
     ("no password supplied", "login"),
     ("authentication failed", "login"),
     ("no pg_hba.conf entry", "login"),
+    ("is not permitted to log in", "login"),
+    ("too many clients", "too-many-connections"),
+    ("remaining connection slots", "too-many-connections"),
+    ("too many connections", "too-many-connections"),
+    ("is starting up", "starting"),
+    ("is shutting down", "starting"),
+    ("not yet accepting connections", "starting"),
+    ("recovery mode", "starting"),
+    ("permission denied for database", "privilege"),
     ("role ", "login"),
     ("database ", "no-database"),
-    ("could not translate host name", "unreachable"),
-    ("failed to resolve host", "unreachable"),
-    ("timeout", "unreachable"),
-    ("network is unreachable", "unreachable"),
-    ("no route to host", "unreachable"),
-    ("ssl", "tls"),
-    ("definition of service", "malformed"),
-    ("invalid", "malformed"),
     ("received invalid response", "not-postgres"),
     ("expected authentication request", "not-postgres"),
     ("server closed the connection unexpectedly", "not-postgres"),
+    ("ssl", "tls"),
+    ("could not translate host name", "unreachable"),
+    ("failed to resolve host", "unreachable"),
+    ("connection refused", "refused"),
+    ("no such file or directory", "refused"),
+    ("timeout", "unreachable"),
+    ("network is unreachable", "unreachable"),
+    ("no route to host", "unreachable"),
+    ("definition of service", "malformed"),
+    ("invalid", "malformed"),
 )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from owlclaw_up.errors import DatabaseNotOurs, PostgresUnusable, RolePasswordUnknown
-from owlclaw_up.facts import Facts, admin_login
+from owlclaw_up.facts import UTC_NAMES, Facts, admin_login
 from owlclaw_up.host.base import ServerLook, ServerRefusal
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import DatabaseSpec, StackSpec
 from owlclaw_up.steps.base import Applied, Run, Step
-
-_UTC = {"UTC", "Etc/UTC"}
 
 
 class EnsureDatabase:
@@ -39,7 +37,7 @@ class EnsureDatabase:
             missing.append(f"role {self.wanted.role}")
         if not seen.exists:
             missing.append(f"database {self.wanted.name}")
-        elif self.wanted.utc and seen.role_timezone not in _UTC:
+        elif self.wanted.utc and seen.role_timezone not in UTC_NAMES:
             missing.append("timezone UTC for its role")
         server = look.server.value if hasattr(look.server, "value") else None
         available = server.extensions if isinstance(server, ServerLook) else frozenset()
@@ -64,7 +62,7 @@ class EnsureDatabase:
             made.append("database")
         elif seen.owner != wanted.role:
             raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, admin.where)
-        if wanted.utc and seen.role_timezone not in _UTC:
+        if wanted.utc and seen.role_timezone not in UTC_NAMES:
             postgres.set_timezone(admin, wanted.name, wanted.role)
             made.append("UTC")
         for extension in wanted.extensions:
@@ -73,7 +71,9 @@ class EnsureDatabase:
                 if refusal is None:
                     made.append(extension)
                 else:
-                    run.findings.append(self._missing_extension(extension, refusal))
+                    server = postgres.look(admin, self.spec.postgres.source, 5.0)
+                    major = str(server.major) if isinstance(server, ServerLook) else "NN"
+                    run.findings.append(self._missing_extension(extension, refusal, major))
         refusal = postgres.login_works(self.spec.login(wanted))
         if refusal is not None:
             if refusal.kind == "login":
@@ -98,10 +98,10 @@ class EnsureDatabase:
         names = [e for e in self.wanted.extensions if present is None or e in present]
         return f", {' and '.join(names)}" if names else ""
 
-    def _missing_extension(self, extension: str, refusal: ServerRefusal) -> Finding:
+    def _missing_extension(self, extension: str, refusal: ServerRefusal, major: str) -> Finding:
         install = {
-            "vector": "install pgvector for that server (Debian: postgresql-NN-pgvector)",
-            "pgcrypto": "install that server's contrib package (Debian: postgresql-contrib)",
+            "vector": f"install pgvector for that server (Debian: apt-get install postgresql-{major}-pgvector)",
+            "pgcrypto": "install that server's contrib package (Debian: apt-get install postgresql-contrib)",
         }.get(extension, "install it for that server")
         if refusal.kind == "privilege":
             install = f'as a superuser there: psql -d {self.wanted.name} -c "CREATE EXTENSION {extension}"'

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets as entropy
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from owlclaw_up.errors import ApplyFailed, ProcessDied
+from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import exit_status, process_in
@@ -46,6 +46,33 @@ class _EngineStep:
     def env(self, environ: Mapping[str, str]) -> dict[str, str]:
         return engine_env(self.spec, self.engine, self.ledger.vault.engine, environ, self.assets)
 
+    @property
+    def log(self) -> Path:
+        """What the running engine says."""
+        return self.ledger.logs / "hatchet.log"
+
+    def watch(self, run: Run, process: ProcessId) -> tuple[Callable[[], str], Callable[[], None]]:
+        """For waits on the running engine: its last words, and a look that raises once it has died."""
+
+        def tail() -> str:
+            return _last(run.host.files.tail(self.log, 15))
+
+        def dead() -> None:
+            if run.host.processes.alive(process):
+                return
+            # The last lines may be written a moment after the end.
+            known = diagnose("\n".join(run.host.files.tail(self.log, 40)))
+            self.ledger.forget("process", name="engine")
+            self.ledger.remember("engine", pid=None, started=None)
+            raise ProcessDied(
+                "hatchet-lite",
+                exit_status(process) + (f" ({known.cause})" if known else ""),
+                hint=known.hint if known else "owlclaw-up logs hatchet",
+                log=tail(),
+            )
+
+        return tail, dead
+
     def run_binary(self, run: Run, binary: Path, *args: str, log: Path, seconds: float = 60.0) -> Ran:
         """Run one of the short-lived binaries.
 
@@ -60,26 +87,38 @@ class _EngineStep:
                 count += 1
                 run.say(f"{count} migrations")
 
+        limit = min(seconds, run.deadline.left())
         ran = run.host.processes.run(
-            [str(binary), *args], env=self.env(run.host.environ), cwd=self.home, log=log,
-            timeout=min(seconds, run.deadline.left()), on_line=progress,
+            [str(binary), *args], env=self.env(run.host.environ), cwd=self.home, log=log, timeout=limit, on_line=progress
         )  # fmt: skip
         if ran.exit_code:
-            raise engine_failure(f"{binary.name} {' '.join(args)}".strip(), ran)
+            raise engine_failure(f"{binary.name} {' '.join(args)}".strip(), ran, limit)
         return ran
 
 
-def engine_failure(what: str, ran: Ran) -> ApplyFailed:
-    """The error for a binary that failed, with the cause where its words are known."""
+def engine_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
+    """The error for a binary that failed, with the cause where its words are known.
+
+    Args:
+        limit: seconds that it was given.
+    """
     words = f"{ran.stderr}\n{ran.stdout}".strip()
+    lines = words.splitlines()
+    if ran.exit_code == -signal.SIGKILL and ran.seconds >= limit:
+        return TimedOut(f"the end of {what}", limit, lines[-1] if lines else "no word of it", detail=_last(lines))
     known = diagnose(words)
-    how = "was ended after its time" if ran.exit_code == -9 else f"ended with exit code {ran.exit_code}"
+    code = ran.exit_code
+    how = f"with exit code {code}" if code > 0 else f"by signal {signal.Signals(-code).name}"
     return ApplyFailed(
         known.code if known else "engine-failed",
-        f"{what} {how}" + (f": {known.cause}" if known else ""),
+        f"{what} ended {how}" + (f": {known.cause}" if known else ""),
         hint=known.hint if known else "owlclaw-up logs hatchet",
-        detail="\n".join(words.splitlines()[-15:]),
+        detail=_last(lines),
     )
+
+
+def _last(lines: Sequence[str]) -> str:
+    return "\n".join(lines[-15:])
 
 
 class CreateKeys(_EngineStep):
@@ -229,10 +268,9 @@ class StartEngine(_EngineStep):
             # Headless builds panic without a page to serve.
             run.host.files.make_dir(self.assets)
             run.host.files.write_private(self.assets / "index.html", _PAGE)
-        log = ledger.logs / "hatchet.log"
         with ledger.creating("process", name="engine"):
             process = processes.start(
-                [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=log
+                [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log
             )
             ledger.remember(
                 "engine",
@@ -243,7 +281,7 @@ class StartEngine(_EngineStep):
                 version=self.engine.binaries.version,
                 fingerprint=self._fingerprint(),
             )
-        self._wait(run, process, log)
+        self._wait(run, process)
         detail = f"{self.engine.binaries.version} ready, pid {process.pid}"
         return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
 
@@ -276,26 +314,11 @@ class StartEngine(_EngineStep):
         self.ledger.remember("engine", patience=False)
         return run.host.postgres.clear_engine_trace(login)
 
-    def _wait(self, run: Run, process: ProcessId, log: Path) -> None:
+    def _wait(self, run: Run, process: ProcessId) -> None:
         """Ready: 8733/ready, then /api/ready with an empty body that is no page; gRPC is proved with the token."""
         ports, hatchet = self.spec.ports, run.host.hatchet
 
-        def tail() -> str:
-            return "\n".join(run.host.files.tail(log, 15))
-
-        def dead() -> None:
-            if not run.host.processes.alive(process):
-                # The last lines may be written a moment after the end.
-                words = "\n".join(run.host.files.tail(log, 40))
-                known = diagnose(words)
-                self.ledger.forget("process", name="engine")
-                self.ledger.remember("engine", pid=None, started=None)
-                raise ProcessDied(
-                    "hatchet-lite",
-                    exit_status(process) + (f" ({known.cause})" if known else ""),
-                    hint=known.hint if known else "owlclaw-up logs hatchet",
-                    log=tail(),
-                )
+        tail, dead = self.watch(run, process)
 
         def health() -> tuple[bool | None, str]:
             answer = hatchet.get(ports.health, "/ready")

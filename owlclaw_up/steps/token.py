@@ -78,7 +78,10 @@ class EnsureToken(_EngineStep):
             seen = run.host.hatchet.grpc_version(self.spec.grpc_address, token, timeout=2.0)
             return (None, seen.detail) if seen.state == "unavailable" else (seen, "")
 
-        return wait_until("the engine's gRPC port answering", look, deadline=run.deadline)
+        process = self.ledger.process("engine")
+        assert process is not None, "StartEngine comes first"
+        tail, dead = self.watch(run, process)
+        return wait_until("the engine's gRPC port answering", look, deadline=run.deadline, dead=dead, log_tail=tail)
 
     def _mint(self, run: Run) -> tuple[Secret, Claims]:
         host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
@@ -87,9 +90,10 @@ class EnsureToken(_EngineStep):
             str(self.engine.binaries.admin), "token", "create", "--name", name,
             "--tenant-id", self.engine.tenant, "--expiresIn", f"{self.spec.token_lifetime_hours}h",
         ]  # fmt: skip
-        ran = run.host.processes.run(argv, env=self.env(run.host.environ), cwd=self.home, timeout=run.deadline.left(60))
+        limit = run.deadline.left(60)
+        ran = run.host.processes.run(argv, env=self.env(run.host.environ), cwd=self.home, timeout=limit)
         if ran.exit_code:
-            raise engine_failure("hatchet-admin token create", ran)
+            raise engine_failure("hatchet-admin token create", ran, limit)
         claims, text = parse_token_output(ran.stdout)
         if claims is None:
             raise ApplyFailed(
@@ -99,12 +103,14 @@ class EnsureToken(_EngineStep):
                 detail=ran.stdout[:200],
             )
         # A new token has its whole life before it, so expiry cannot be its fault.
-        if claims.tenant != self.engine.tenant or claims.server_url != self.spec.server_url:
+        wanted = (self.spec.server_url, self.spec.grpc_address, self.engine.tenant)
+        got = (claims.server_url, claims.grpc_address, claims.tenant)
+        if got != wanted:
             raise ApplyFailed(
                 "token-garbage",
-                f"the minted token is for {claims.server_url} and tenant {claims.tenant}, "
-                f"not for {self.spec.server_url} and {self.engine.tenant}",
-                hint="owlclaw-up logs hatchet",
+                f"the minted token is for {got[0]}, gRPC {got[1]} and tenant {got[2]}, "
+                f"not for {wanted[0]}, gRPC {wanted[1]} and {wanted[2]}",
+                hint=f"{self.engine.binaries.admin} --version; is it Hatchet's own?",
             )
         return Secret(text), claims
 

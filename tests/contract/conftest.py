@@ -1,7 +1,6 @@
 """A scratch PostgreSQL of its own and one engine after the other, for the contract tests.
 
-The stand-in is always tested. A real engine is tested too when ``OWLCLAW_UP_ENGINE_DIR`` names a directory with the
-three native binaries; without one the tests for it are not collected at all.
+The stand-in is always tested. A real engine is tested too where ``OWLCLAW_UP_ENGINE_DIR`` or the engine cache has one; without one the tests for it are not collected at all.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import pytest
 if str(Path(__file__).parents[2]) not in sys.path:
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.conftest import REAL_ENGINE_DIR
 from tests.contract.engines import (
     PASSWORD,
     PORTS,
@@ -107,7 +107,7 @@ def engine(request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory:
     """An engine whose database is migrated and seeded, with keys, an environment and ports; nothing runs yet."""
     name: str = request.param
     home = tmp_path_factory.mktemp(name)
-    directory = install(home / "engine") if name == "standin" else Path(os.environ["OWLCLAW_UP_ENGINE_DIR"])
+    directory = install(home / "engine") if name == "standin" else Path(REAL_ENGINE_DIR)
     assets = home / "assets"
     assets.mkdir()
     (assets / "index.html").write_text("<html>contract</html>\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -18,23 +19,27 @@ from typing import Any
 from tests.conftest import KEPT, Cli, Result, free_port
 
 ACCOUNT = "nobody"
+# Also that it is the same interpreter: one that cannot reach its own library takes another's.
+_SAYS = "import sys, owlclaw_up; print(sys.version_info, sys.base_prefix)"
 
 
-def as_ordinary_user() -> list[str]:
+@functools.cache
+def as_ordinary_user() -> tuple[str, ...]:
     """What goes before a command line so that an ordinary user runs it; nothing where one runs the tests.
 
     The interpreter may lie under a home that is closed to everybody else. Then the user gets the one right to read and
     walk everywhere; to write, to bind and to signal it has an ordinary user's rights either way.
     """
     if os.geteuid() != 0:
-        return []
+        return ()
     entry = pwd.getpwnam(ACCOUNT)
     switch = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
-    plain = subprocess.run([*switch, "--bounding-set=-all", sys.executable, "-c", ""], check=False, capture_output=True)
-    if plain.returncode == 0:
-        return [*switch, "--bounding-set=-all"]
+    plain = [*switch, "--bounding-set=-all"]
+    said = subprocess.run([*plain, sys.executable, "-c", _SAYS], check=False, capture_output=True, text=True, cwd="/")
+    if said.returncode == 0 and said.stdout.strip() == f"{sys.version_info} {sys.base_prefix}":
+        return tuple(plain)
     read = "-all,+dac_read_search"
-    return [*switch, f"--inh-caps={read}", f"--ambient-caps={read}", f"--bounding-set={read}"]
+    return (*switch, f"--inh-caps={read}", f"--ambient-caps={read}", f"--bounding-set={read}")
 
 
 @dataclass

@@ -10,7 +10,8 @@ product does the right thing with programs that behave like this. What keeps it 
 
 Misbehaviour is switched on by the environment variable ``STANDIN_FAULT`` (comma-separated) or by a file named
 ``fault`` beside the launchers (the same words, separated by commas or white space). The file is read again at every
-decision, so a test can break and mend a running engine.
+decision, so a test can break and mend a running engine. ``STANDIN_FAULT_TEXT`` has a file of its own likewise,
+``fault-text``.
 
 ======================== =============================================================================================
 fault                    what it does

@@ -28,8 +28,12 @@ def fault_value(name: str) -> str | None:
 
 
 def fault_text(default: str) -> str:
-    """Give the text a failing program is to print: ``STANDIN_FAULT_TEXT``, else the given one."""
-    return os.environ.get("STANDIN_FAULT_TEXT") or default
+    """Give the text a failing program is to print: ``STANDIN_FAULT_TEXT``, else the file ``fault-text``, else the given one."""
+    text = os.environ.get("STANDIN_FAULT_TEXT", "")
+    file = Path(os.environ.get("STANDIN_HOME", "")) / "fault-text"
+    if not text and file.is_file():
+        text = file.read_text(encoding="utf-8").strip()
+    return text or default
 
 
 def version() -> str:
