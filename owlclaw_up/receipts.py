@@ -57,7 +57,11 @@ class State:
 
 @dataclass
 class Vault:
-    """`secrets.json`: passwords by role, keysets and cookie secrets, the token, values of `.env` before our first edit."""
+    """`secrets.json`: passwords by role, keysets and cookie secrets, the token, values of `.env` before our first edit.
+
+    Attributes:
+        env_originals: the dotenv file of the last run as it was; under `others` those of earlier runs.
+    """
 
     passwords: dict[str, str] = field(default_factory=dict)
     engine: dict[str, str] = field(default_factory=dict)
@@ -65,9 +69,16 @@ class Vault:
     admin_url: str = ""
     env_originals: dict[str, Any] = field(default_factory=dict)
 
+    def originals(self) -> list[dict[str, Any]]:
+        """What every dotenv file that we wrote was before, the last one first."""
+        if not self.env_originals:
+            return []
+        this = {k: v for k, v in self.env_originals.items() if k != "others"}
+        return [this, *self.env_originals.get("others", ())]
+
     def texts(self) -> list[str]:
         """Every secret text, for redaction."""
-        originals = [v for v in self.env_originals.get("values", {}).values() if v]
+        originals = [v for file in self.originals() for v in file["values"].values() if v]
         return [*self.passwords.values(), *self.engine.values(), self.token, self.admin_url, *originals]
 
 
@@ -102,6 +113,7 @@ class Ledger:
         self.clock = clock
         self.run = entropy.token_hex(4)
         self.state, self.vault = State(), Vault()
+        self._read = False
         self.load()
 
     @property
@@ -124,6 +136,10 @@ class Ledger:
         """Read both files again; another command may have written them while this one waited for the lock."""
         _check_owner(self.directory)
         state = self._document(self.state_path)
+        if state is None and self._read:
+            # The other command was a purge: nothing that was read before counts any more.
+            self.state, self.vault = State(), Vault()
+        self._read = state is not None
         if state is not None:
             schema = state.get("schema")
             if not isinstance(schema, int) or schema > SCHEMA:
@@ -147,7 +163,7 @@ class Ledger:
             try:
                 self.vault = Vault(**{k: v for k, v in vault.items() if k in known})
                 self.vault.texts()
-            except (TypeError, AttributeError):
+            except (TypeError, AttributeError, KeyError):
                 # The error's own words could hold a secret.
                 raise self._damaged(self.secrets_path, "an entry has another form than expected") from None
 

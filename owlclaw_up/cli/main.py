@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
+import click
 import typer
 
 from owlclaw_up import __version__
@@ -77,7 +78,7 @@ def up(
     smoke: SmokeLevel = None,
     offline: Offline = None,
     timeout: Timeout = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Make everything anew, from no snapshot.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start from no snapshot (this version keeps none).")] = False,
     engine_dir: EngineDir = None,
     dashboard_port: DashboardPort = None,
     grpc_port: GrpcPort = None,
@@ -374,7 +375,7 @@ def main(argv: Sequence[str]) -> int:
         return int(done.exit_code)
     except typer.Abort:
         return 130
-    except typer.TyperException as wrong:
+    except click.ClickException as wrong:
         return _usage(wrong, arranged, names, "--json" in argv)
     return int(result or 0)
 

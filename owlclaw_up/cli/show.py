@@ -81,7 +81,7 @@ def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -
 def _from_file(key: str, path: Path) -> str:
     """A shell command that reads a value of the dotenv file: the last one counts, quotes and comments do not."""
     quoted = "'" + str(path).replace("'", "'\\''") + "'"
-    return f"sed -n -E 's/^(export +)?{key} *= *[\"'\\'']?([^\"'\\'' #]*).*$/\\2/p' {quoted} | tail -n 1"
+    return f"sed -n -E 's/^(export +)?{key} *= *[\"'\\'']?([^\"'\\'' #]*).*$/\\2/p' {quoted} | tail -n 1 | tr -d '\\r'"
 
 
 def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> Outcome:

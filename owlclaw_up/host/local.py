@@ -301,17 +301,16 @@ def start_time(pid: int) -> float | None:
         return None
 
 
-def process_in(folder: Path) -> ProcessId | None:
-    """A process of ours whose working directory is `folder`: a server that was started and never recorded."""
+def processes_in(folder: Path) -> list[ProcessId]:
+    """Processes whose working directory is `folder`: in a folder of ours, what was started and never recorded."""
     import psutil
 
+    found = []
     for process in psutil.process_iter():
-        try:
-            if process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                return ProcessId(process.pid, float(process.create_time()))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return None
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
+                found.append(ProcessId(process.pid, float(process.create_time())))
+    return found
 
 
 def _spawn(
@@ -396,6 +395,13 @@ def port_owner(port: int) -> PortOwner:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 return PortOwner(connection.pid, "a process", "")
     return PortOwner(None, "", "")
+
+
+def available_memory() -> int:
+    """Bytes of memory that a new process could have."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def answers_tcp(host: str, port: int, timeout: float = 0.3) -> bool:

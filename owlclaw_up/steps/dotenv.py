@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from owlclaw_up import dotenv_text
 from owlclaw_up.errors import ApplyFailed, EnvFileRefused
@@ -75,7 +77,8 @@ class WriteDotenv:
         return env_values(self.spec, self.ledger.vault.token if self.spec.engine else "")
 
     def _edited(self, data: bytes) -> bytes:
-        originals = self.ledger.vault.env_originals
+        path = str(self.spec.env_path)
+        originals = next((o for o in self.ledger.vault.originals() if o["path"] == path), {})
         shape = dotenv_text.Shape(**originals.get("shape", {}))
         values = self._values()
         removals = [] if self.spec.engine else [self._api_token_key]
@@ -137,14 +140,17 @@ class WriteDotenv:
         vault = self.ledger.vault
         data = before or b""
         if vault.env_originals.get("path") != str(path):
-            shape = dataclasses.asdict(dotenv_text.shape(data, HEADER))
-            vault.env_originals = {
+            every = vault.originals()
+            this = next((o for o in every if o["path"] == str(path)), None) or {
                 "path": str(path),
                 "existed": before is not None,
                 "mode": mode,
-                "shape": shape,
+                "shape": dataclasses.asdict(dotenv_text.shape(data, HEADER)),
                 "values": {},
             }
+            # Files that were written before stay on record: a purge gives every one of them back.
+            vault.env_originals = {**this, "others": [o for o in every if o["path"] != str(path)]}
+            self.ledger.save_secrets()
         known = vault.env_originals["values"]
         keys = [k for k in (*self._values(), self._api_token_key) if k not in known]
         if keys:
@@ -181,14 +187,30 @@ class RestoreDotenv:
         return Path(path).name if path else ".env"
 
     def check(self, facts: Facts) -> Change:
-        originals = self.ledger.vault.env_originals
-        if not originals.get("path") or not self.ledger.receipts("env-file"):
+        paths = self._paths()
+        if not paths:
             return unchanged("nothing of ours in it")
-        return Change(Action.REMOVE, f"our keys in {Path(originals['path']).name}", touches=(originals["path"],))
+        names = ", ".join(Path(path).name for path in paths)
+        return Change(Action.REMOVE, f"our keys in {names}", touches=tuple(paths))
+
+    def _paths(self) -> list[str]:
+        """The files that we wrote, as far as it is known what they were before."""
+        paths = [str(o["path"]) for o in self.ledger.vault.originals()]
+        return [path for path in paths if self.ledger.receipts("env-file", path=path)]
 
     def apply(self, run: Run) -> Applied:
-        files, originals = run.host.files, self.ledger.vault.env_originals
-        path = Path(originals["path"])
+        wanted = self._paths()
+        every = [o for o in self.ledger.vault.originals() if o["path"] in wanted]
+        for originals in every:
+            self._restore(run, originals)
+        for receipt in self.ledger.receipts("env-backup"):
+            run.host.files.remove(Path(receipt.identity["path"]))
+        self.ledger.forget("env-file")
+        self.ledger.forget("env-backup")
+        return Applied(Action.REMOVE, "as it was" if any(o["existed"] for o in every) else "removed")
+
+    def _restore(self, run: Run, originals: Mapping[str, Any]) -> None:
+        files, path = run.host.files, Path(originals["path"])
         data = files.read(path)
         if data is not None:
             shape = dotenv_text.Shape(**originals["shape"])
@@ -201,8 +223,3 @@ class RestoreDotenv:
             else:
                 files.write_private(path, restored)
                 path.chmod(originals["mode"] or 0o600)
-        for receipt in self.ledger.receipts("env-backup"):
-            files.remove(Path(receipt.identity["path"]))
-        self.ledger.forget("env-file")
-        self.ledger.forget("env-backup")
-        return Applied(Action.REMOVE, "as it was" if originals["existed"] else "removed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets as entropy
 import signal
 import tempfile
@@ -9,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
-from owlclaw_up.facts import Facts
+from owlclaw_up.facts import PORT_RANGE, Facts
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
-from owlclaw_up.host.local import exit_status, process_in
+from owlclaw_up.host.local import exit_status, look_at_port, processes_in
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
@@ -21,6 +22,7 @@ from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagn
 # Hatchet counts a silent engine as alive for a minute: hatchet, pkg/repository/sqlcv1/tenants.sql.
 GHOST_SECONDS = 65
 _MIGRATE_SECONDS = 600.0
+_STARTS = 4
 _KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
 _PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
 """
@@ -192,6 +194,7 @@ class Migrate(_EngineStep):
         if before and kept.get("migrated_by") == version and kept.get("migration") == before:
             return Applied(Action.UNCHANGED, f"at {before}")
         run.host.files.make_dir(self.home)
+        end_leftovers(run, ledger)
         self.run_binary(run, self.engine.binaries.migrate, log=ledger.logs / "migrate.log", seconds=_MIGRATE_SECONDS)
         after = run.host.postgres.migration_version(login)
         ledger.remember("engine", migrated_by=version, migration=after)
@@ -263,13 +266,27 @@ class StartEngine(_EngineStep):
         if old is not None:
             processes.stop(old, signal=signal.SIGTERM, timeout=10)
             action = Action.UPDATE
+        end_leftovers(run, ledger)
         cleared = self._clear_ghost(run)
         if self.engine.binaries.assets is None:
             # Headless builds panic without a page to serve.
             run.host.files.make_dir(self.assets)
             run.host.files.write_private(self.assets / "index.html", _PAGE)
+        for start in range(_STARTS):
+            process = self._start(run)
+            try:
+                self._wait(run, process)
+                break
+            except ProcessDied:
+                if start == _STARTS - 1 or not self._move_inner_ports(run):
+                    raise
+        detail = f"{self.engine.binaries.version} ready, pid {process.pid}"
+        return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
+
+    def _start(self, run: Run) -> ProcessId:
+        ledger = self.ledger
         with ledger.creating("process", name="engine"):
-            process = processes.start(
+            process = run.host.processes.start(
                 [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log
             )
             ledger.remember(
@@ -281,9 +298,32 @@ class StartEngine(_EngineStep):
                 version=self.engine.binaries.version,
                 fingerprint=self._fingerprint(),
             )
-        self._wait(run, process)
-        detail = f"{self.engine.binaries.version} ready, pid {process.pid}"
-        return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
+        return process
+
+    def _move_inner_ports(self, run: Run) -> bool:
+        """Choose those of the engine's inner ports anew that somebody took since they were chosen.
+
+        They stand in no token and no dotenv file; another checkout that comes up at the same time chooses alike.
+        """
+        ports = self.spec.ports
+        taken = set(dataclasses.asdict(ports).values())
+        moved: dict[str, int] = {}
+        for purpose in ("api", "frontend", "health"):
+            port = getattr(ports, purpose)
+            if look_at_port(port, everywhere=True).state == "free":
+                continue
+            for other in range(port + 1, min(port + PORT_RANGE, 65536)):
+                if other not in taken and look_at_port(other, everywhere=True).state == "free":
+                    moved[purpose] = other
+                    taken.add(other)
+                    break
+        if not moved:
+            return False
+        run.say(", ".join(f"port {getattr(ports, p)} was taken meanwhile, {n} instead" for p, n in moved.items()))
+        self.spec = dataclasses.replace(self.spec, ports=dataclasses.replace(ports, **moved))
+        self.ledger.state.ports = dataclasses.asdict(self.spec.ports)
+        self.ledger.save()
+        return True
 
     def _clear_ghost(self, run: Run) -> int:
         """Delete the dead predecessor's rows, which hold tasks back for a minute; never with another engine alive."""
@@ -354,6 +394,8 @@ class StopEngine:
             return Change(Action.REMOVE, f"stop the engine, pid {process.pid}")
         if self.ledger.receipts("process", name="engine"):
             return Change(Action.REMOVE, "clear up after an engine that has ended")
+        if (self.ledger.directory / "engine").exists():
+            return Change(Action.RUN, "nothing of it may run on")
         return unchanged("is not running")
 
     def apply(self, run: Run) -> Applied:
@@ -361,6 +403,9 @@ class StopEngine:
         how = "was not running"
         if process is not None:
             how = run.host.processes.stop(process, signal=signal.SIGTERM, timeout=10)
+        ended = end_leftovers(run, self.ledger)
+        if process is None and not ended and not self.ledger.receipts("process", name="engine"):
+            return Applied(Action.UNCHANGED, "is not running")
         self.ledger.remember("engine", pid=None, started=None)
         self.ledger.forget("process", name="engine")
         return Applied(Action.REMOVE, how)
@@ -372,5 +417,17 @@ def _running_engine(run: Run, ledger: Ledger) -> ProcessId | None:
     if process is not None and run.host.processes.alive(process):
         return process
     if any(not r.done for r in ledger.receipts("process", name="engine")):
-        return process_in(ledger.directory / "engine")
+        return next(iter(processes_in(ledger.directory / "engine")), None)
     return None
+
+
+def end_leftovers(run: Run, ledger: Ledger) -> int:
+    """End what an `up` that was killed has left behind: a migration or a seed that went on without it.
+
+    Whatever works in the engine's folder is ours; the recorded engine is left alone.
+    """
+    engine = ledger.process("engine")
+    left = [p for p in processes_in(ledger.directory / "engine") if engine is None or p.pid != engine.pid]
+    for process in left:
+        run.host.processes.stop(process, signal=signal.SIGTERM, timeout=5)
+    return len(left)

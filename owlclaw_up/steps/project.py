@@ -45,7 +45,9 @@ class PrepareProject:
         ledger.remember(
             "postgres", kind=spec.postgres.kind, where=spec.postgres.admin.where, identity=spec.postgres.identity
         )
-        return Applied(Action.CREATE if new else Action.UPDATE, ", ".join(moved) or "ports and passwords are fixed")
+        if new:
+            return Applied(Action.CREATE, "ports chosen, passwords made")
+        return Applied(Action.UPDATE, ", ".join(moved))
 
     def _ports(self) -> dict[str, int]:
         return dataclasses.asdict(self.spec.ports)

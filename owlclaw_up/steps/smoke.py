@@ -13,7 +13,6 @@ from pathlib import Path
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import Child, ServerLogin
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
-from owlclaw_up.proof import program
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.steps.base import Applied, Run
@@ -21,6 +20,7 @@ from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.engine import GHOST_SECONDS
 
 _QUICK_SECONDS = 45.0
+_PROGRAM = Path(__file__).parent.parent / "proof" / "program.py"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
 
 
@@ -105,7 +105,7 @@ class Prove:
         empty = tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-")
         self.ledger.prepare()
         child = run.host.processes.open(
-            [sys.executable, str(Path(program.__file__)), "run" if self.spec.engine else "mock"],
+            [sys.executable, str(_PROGRAM), "run" if self.spec.engine else "mock"],
             env={k: run.host.environ[k] for k in _INHERITED if k in run.host.environ},
             cwd=Path(empty.name),
             log=self.ledger.logs / "smoke.log",

@@ -1,0 +1,1 @@
+"""Measurements of owlclaw-up, beside the same work done by hand."""
