@@ -161,7 +161,8 @@ def _apply_up(
 ) -> Outcome:  # fmt: skip
     facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
     listener(Decided(decision, prepared.plan.planned))
-    for note in _notes(prepared):
+    notes = list(_notes(prepared))
+    for note in notes:
         listener(Note(note))
     project.ledger.prepare()
     reports, run, error = apply(prepared.plan, project.host, deadline, _logging(project, listener, command))
@@ -180,7 +181,7 @@ def _apply_up(
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
         _relative(project, spec.env_path), seconds(), smoke, findings,
-        login=_login(project) if spec.engine else None, project=project.root,
+        login=_login(project) if spec.engine else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.host import docker, engines
 from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
 from owlclaw_up.host.embedded import SUPERUSER, find_binaries
-from owlclaw_up.host.local import answers_tcp, available_memory, look_at_port
+from owlclaw_up.host.local import answers_tcp, available_memory, look_at_port, port_owners, processes_in
 from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres import parse_url
 from owlclaw_up.model import Absent, Fact, Found, Secret, Unknown, found
@@ -238,7 +238,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "engines": lambda: Found(tuple(_find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: _look_for_binaries(host, ledger),
         "docker": lambda: docker.look(host.environ),
-        "ports": lambda: Found(_look_at_ports(settings, ledger)),
+        "ports": lambda: Found(_look_at_ports(host, settings, ledger)),
         "platform": lambda: Found(_look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(_look_for_shadows(host, ledger.project, settings.env_file.value)),
@@ -263,29 +263,45 @@ def _proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {name: environ[name] for name in names if environ.get(name)}
 
 
-def _look_at_ports(settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
-    """The kept, asked or default port of each purpose, and where that is taken, the next free one."""
+def _look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
+    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one."""
     asked = {
         "dashboard": settings.dashboard_port.value,
         "grpc": settings.grpc_port.value,
         "postgres": settings.postgres_port.value,
     }
-    choices: dict[str, PortChoice] = {}
+    kept, ours = ledger.state.ports, _purposes_in_use(host, ledger)
+    looks: dict[str, PortLook] = {}
+    frees: dict[str, int | None] = {}
     chosen: set[int] = set()
     for purpose, default in DEFAULT_PORTS.items():
-        first = asked.get(purpose) or ledger.state.ports.get(purpose) or default
+        first = asked.get(purpose) or kept.get(purpose) or default
         everywhere = purpose in ("dashboard", "api", "frontend", "health")
-        wanted = look_at_port(first, everywhere=everywhere)
-        free = first if wanted.state == "free" and first not in chosen else None
-        for port in range(first + 1, min(first + PORT_RANGE, 65536)):
-            if free is not None:
-                break
-            if port not in chosen and look_at_port(port, everywhere=everywhere).state == "free":
-                free = port
-        if free is not None:
-            chosen.add(free)
-        choices[purpose] = PortChoice(wanted, free)
-    return choices
+        looks[purpose] = look_at_port(first, everywhere=everywhere)
+        if purpose in ours and first == kept.get(purpose):
+            frees[purpose] = None
+            continue
+        candidates = range(first, min(first + PORT_RANGE, 65536))
+        free = (p for p in candidates if p not in chosen and look_at_port(p, everywhere=everywhere).state == "free")
+        frees[purpose] = next(free, None)
+        chosen.add(frees[purpose] or 0)
+    foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
+    owners = port_owners(foreign)
+    return {
+        purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
+        for purpose, look in looks.items()
+    }
+
+
+def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
+    """Purposes whose kept port our own running servers have."""
+    ours: set[str] = set()
+    engine, base = ledger.process("engine"), ledger.recall("postgres").get("base")
+    if engine is not None and host.processes.alive(engine):
+        ours |= {"dashboard", "grpc", "api", "frontend", "health"}
+    if base and host.embedded.running(Path(base) / "data"):
+        ours.add("postgres")
+    return ours
 
 
 def _find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
@@ -556,9 +572,19 @@ def _dotenv_passwords(host: Host, path: Path) -> dict[str, str]:
     return passwords
 
 
-def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
+    """The engine that runs: the remembered one, or one whose start was interrupted before it was remembered."""
     process = ledger.process("engine")
-    if process is None or not host.processes.alive(process):
+    if process is not None and host.processes.alive(process):
+        return process
+    if any(not r.done for r in ledger.receipts("process", name="engine")):
+        return next(iter(processes_in(ledger.directory / "engine", ("hatchet-lite",))), None)
+    return None
+
+
+def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+    process = running_engine(host, ledger)
+    if process is None:
         return None, False, "not running"
     ports = ledger.state.ports
     ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)

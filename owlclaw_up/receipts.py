@@ -216,6 +216,10 @@ class Ledger:
             raise
         self._replace(dataclasses.replace(intent, done=True))
 
+    def intend(self, kind: str, **identity: Any) -> None:
+        """Record that something is about to be made; `creating`, or `record`, says later that it was."""
+        self._replace(Receipt(kind, identity, self.run, now_text(self.clock)))
+
     def record(self, kind: str, **identity: Any) -> None:
         """Record something that is made already."""
         self._replace(Receipt(kind, identity, self.run, now_text(self.clock), True))

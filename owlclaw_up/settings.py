@@ -29,6 +29,8 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LIFETIME = re.compile(r"(?P<number>\d+)\s*(?P<unit>h|d|y)")
 _LIFETIME_HOURS = {"h": 1, "d": 24, "y": 8760}
+# Go's durations, which hatchet-admin reads, end at some 292 years.
+_LONGEST_LIFETIME = 876000
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def _seconds(value: Any) -> float:
 
 def _port(value: Any) -> int | None:
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = int(value if not isinstance(value, bool) else "")
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("a port number is wanted") from None
     if not 1 <= number <= 65535:
         raise ValueError("a port between 1 and 65535 is wanted")
@@ -147,6 +149,8 @@ def _lifetime(value: Any) -> int:
     hours = int(match["number"]) * _LIFETIME_HOURS[match["unit"]]
     if hours < 1:
         raise ValueError("at least one hour is wanted")
+    if hours > _LONGEST_LIFETIME:
+        raise ValueError("at most 100 years are wanted")
     return hours
 
 
@@ -173,7 +177,8 @@ def _databases(value: Any) -> tuple[DatabaseSetting, ...]:
 
 def _env_names(value: Any) -> dict[str, str]:
     if isinstance(value, str):
-        value = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
+        pairs = [pair.strip().split("=", 1) for pair in value.split(",") if pair.strip()]
+        value = {pair[0]: pair[1] for pair in pairs} if all(len(pair) == 2 for pair in pairs) else None
     if not isinstance(value, Mapping):
         raise ValueError("a table of NAME = OTHER_NAME is wanted")
     for ours, theirs in value.items():
@@ -276,7 +281,8 @@ def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) ->
     def put(name: str, raw: Any, source: str, origin: str) -> None:
         try:
             values[name] = Sourced(parsers[name](raw), source, origin)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
+            # RuntimeError: `~somebody` in a path, and there is no such user.
             shown = "***" if name in {"admin_url", "rabbitmq_url", "admin_password"} else str(raw)
             raise BadSetting(name, shown, origin, str(error)) from None
 
@@ -342,7 +348,8 @@ def _file_tables(project: Path) -> list[tuple[str, dict[str, Any]]]:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise BadSetting(name, "...", str(path), f"it is not TOML: {error}") from None
-        table = document if name == SETTINGS_FILE else document.get("tool", {}).get("owlclaw-up", {})
+        tools = document.get("tool", {})
+        table = document if name == SETTINGS_FILE else tools.get("owlclaw-up", {}) if isinstance(tools, dict) else tools
         if not isinstance(table, dict):
             raise BadSetting("tool.owlclaw-up", str(table), str(path), "a table is wanted: [tool.owlclaw-up]")
         if table:

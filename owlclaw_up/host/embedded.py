@@ -12,13 +12,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, PreconditionError
 from owlclaw_up.host.base import Processes, ProcessId
-from owlclaw_up.host.local import start_time
+from owlclaw_up.host.local import processes_in, start_time
 from owlclaw_up.model import Secret
 from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS, PostgresBinaries
 
@@ -93,19 +93,31 @@ class EmbeddedServers:
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
 
-    def choose_place(self, state_dir: Path, project_id: str, binaries: PostgresBinaries) -> Place:
+    def choose_place(
+        self, state_dir: Path, names: Sequence[str], binaries: PostgresBinaries, claim: Callable[[Path], bool]
+    ) -> Place:
         """Find a place whose folders, and binaries, the server's user can really reach; make it.
 
         As an ordinary user that is the state directory. As root the server runs as another user, who cannot walk into a
         0700 checkout, so its data lives outside of it.
+
+        Args:
+            names: of the folder; within the state directory the first is `postgres`.
+            claim: told of a folder before it is made; False where it is not ours to use.
 
         Raises:
             ApplyFailed: no place works; says what was tried.
         """
         tried: list[str] = []
         for user in _server_users(state_dir.parent):
-            bases = [state_dir / "postgres"] if user is None else [base / project_id for base in _ROOT_BASES]
+            if user is None:
+                bases = [state_dir / name.replace(names[0], "postgres") for name in names]
+            else:
+                bases = [top / name for top in _ROOT_BASES for name in names]
             for base in bases:
+                if not claim(base):
+                    tried.append(f"{base}: holds the data of an environment that is not on record here")
+                    continue
                 try:
                     self._make_base(base, user)
                     bin_dir, extensions = self._reachable(base, user, binaries)
@@ -127,6 +139,7 @@ class EmbeddedServers:
         Raises:
             ApplyFailed: initdb failed; its words are in the detail.
         """
+        self.end_leftovers(place.base)
         remove_base(place.data)
         with _password_file(place, password) as file:
             locale = ["--locale=C"]
@@ -187,6 +200,12 @@ class EmbeddedServers:
         """Fast shutdown: sessions are ended, data is safe."""
         return self.processes.stop(process, signal=signal.SIGINT, timeout=20)
 
+    def end_leftovers(self, base: Path) -> None:
+        """End an initdb, or a server, that a killed command has left behind in a folder that goes now."""
+        for folder in (base, base / "data"):
+            for process in processes_in(folder, ("initdb", "postgres")):
+                self.processes.stop(process, signal=signal.SIGINT, timeout=10)
+
     def _make_base(self, base: Path, user: str | None) -> None:
         base.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         base.mkdir(exist_ok=True, mode=0o700)
@@ -207,13 +226,9 @@ class EmbeddedServers:
         if not self._can_run(bin_dir, user, base):
             if binaries.root is None:
                 raise _Unreachable(f"{bin_dir} is closed to it")
-            copy = base / "install"
-            if not (copy / "bin" / "postgres").exists():
-                shutil.rmtree(copy, ignore_errors=True)
-                shutil.copytree(binaries.root, copy, copy_function=_link_or_copy, symlinks=True)
-            bin_dir = copy / "bin"
+            bin_dir = copy_installation(binaries.root, base / "install") / "bin"
             if not self._can_run(bin_dir, user, base):
-                raise _Unreachable(f"{copy} does not run there")
+                raise _Unreachable(f"{bin_dir} does not run there")
         if extensions is not None:
             copied = base / "companions"
             shutil.copytree(extensions, copied, dirs_exist_ok=True)
@@ -223,11 +238,15 @@ class EmbeddedServers:
         return bin_dir, extensions
 
     def _can_run(self, bin_dir: Path, user: str, cwd: Path) -> bool:
+        """Both programs: initdb needs libraries that the server does not."""
+        programs = [str(bin_dir / name) for name in ("postgres", "initdb")]
         try:
-            ran = self.processes.run([str(bin_dir / "postgres"), "--version"], user=user, cwd=cwd, timeout=5)
+            return all(
+                self.processes.run([program, "--version"], user=user, cwd=cwd, timeout=5).exit_code == 0
+                for program in programs
+            )
         except PreconditionError:
             return False
-        return ran.exit_code == 0
 
     def _write_as(self, place: Place, path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
@@ -294,6 +313,22 @@ def _runs_on(pid: int, data: Path) -> bool:
         return str(data) in psutil.Process(pid).cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
+
+
+def copy_installation(root: Path, target: Path) -> Path:
+    """Copy the wheel's installation with the libraries that wheel tools put beside it, found by relative paths.
+
+    Returns:
+        The copied root.
+    """
+    top = root.parent.parent
+    copied = target / root.relative_to(top)
+    if not (copied / "bin" / "postgres").exists():
+        shutil.rmtree(target, ignore_errors=True)
+        for source in (root.with_name(".dylibs"), top / f"{root.parent.name}.libs", root):
+            if source.is_dir():
+                shutil.copytree(source, target / source.relative_to(top), copy_function=_link_or_copy, symlinks=True)
+    return copied
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -301,14 +301,21 @@ def start_time(pid: int) -> float | None:
         return None
 
 
-def processes_in(folder: Path) -> list[ProcessId]:
-    """Processes whose working directory is `folder`: in a folder of ours, what was started and never recorded."""
+def processes_in(folder: Path, programs: Collection[str]) -> list[ProcessId]:
+    """Processes that work in a folder of ours and were started by us, though nobody recorded them.
+
+    Args:
+        folder: their working directory.
+        programs: names of which one is in their command line; a shell of the user's in that folder is none of them.
+    """
     import psutil
 
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
+            if process.status() == psutil.STATUS_ZOMBIE or process.cwd() != str(folder):
+                continue
+            if any(Path(word).name in programs for word in process.cmdline()):
                 found.append(ProcessId(process.pid, float(process.create_time())))
     return found
 
@@ -353,7 +360,7 @@ def look_at_port(port: int, *, everywhere: bool = False) -> PortLook:
         everywhere: the server will listen on all interfaces, not on loopback alone.
 
     Returns:
-        `free`; `busy` with the owner where the system tells; or `denied` (a reserved or excluded port).
+        `free`, `busy`, or `denied` (a reserved or excluded port); `port_owners` says whose.
     """
     addresses: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0" if everywhere else "127.0.0.1")]
     if socket.has_ipv6:
@@ -370,7 +377,7 @@ def look_at_port(port: int, *, everywhere: bool = False) -> PortLook:
                 probe.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    return PortLook(port, "busy", port_owner(port))
+                    return PortLook(port, "busy")
                 if error.errno in (errno.EACCES, errno.EPERM):
                     return PortLook(port, "denied", why=os.strerror(error.errno))
                 if error.errno != errno.EADDRNOTAVAIL:
@@ -378,23 +385,28 @@ def look_at_port(port: int, *, everywhere: bool = False) -> PortLook:
     return PortLook(port, "free")
 
 
-def port_owner(port: int) -> PortOwner:
-    """Who listens on a port, as far as this user may know."""
+def port_owners(ports: Collection[int]) -> dict[int, PortOwner]:
+    """Who listens on ports, as far as this user may know; one pass over the machine's connections.
+
+    Returns:
+        An owner for every port asked for; one without a pid where the system does not tell.
+    """
     import psutil
 
+    owners = {port: PortOwner(None, "", "") for port in ports}
     try:
-        connections = psutil.net_connections(kind="tcp")
+        connections = psutil.net_connections(kind="tcp") if ports else []
     except (psutil.AccessDenied, OSError):
         connections = []
     for connection in connections:
         local = connection.laddr
-        if connection.status == psutil.CONN_LISTEN and local and local.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and local and local.port in owners and connection.pid:
             try:
                 process = psutil.Process(connection.pid)
-                return PortOwner(connection.pid, process.name(), " ".join(process.cmdline())[:200])
+                owners[local.port] = PortOwner(connection.pid, process.name(), " ".join(process.cmdline())[:200])
             except (psutil.NoSuchProcess, psutil.AccessDenied):
-                return PortOwner(connection.pid, "a process", "")
-    return PortOwner(None, "", "")
+                owners[local.port] = PortOwner(connection.pid, "a process", "")
+    return owners
 
 
 def available_memory() -> int:

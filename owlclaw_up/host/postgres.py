@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import psycopg
 
 EXTENSIONS_OF_INTEREST = ("btree_gist", "pgcrypto", "vector")
+_ON_LOOPBACK = {
+    "sslmode": "prefer", "gssencmode": "disable", "channel_binding": "prefer", "target_session_attrs": "any",
+    "options": "",
+}  # fmt: skip
 # Rows by which an engine of Hatchet says that it is alive, or that it holds a queue.
 _PARTITIONS = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition", "Lease")
 _SCHEMES = {"postgres", "postgresql"}
@@ -281,6 +285,10 @@ def _connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Conne
     if login.host:
         # A PGHOSTADDR of the shell would win over the host that is meant here.
         options.setdefault("hostaddr", "")
+    if login.host == "127.0.0.1":
+        # A shell set up for a server far away must not lock us out of one on loopback.
+        for name, value in _ON_LOOPBACK.items():
+            options.setdefault(name, value)
     keywords = options | {key: value for key, value in given.items() if value}
     with psycopg.connect("", autocommit=True, prepare_threshold=None, **keywords) as connection:  # type: ignore[arg-type]
         yield connection
@@ -341,6 +349,7 @@ _WORDS = (
     ("network is unreachable", "unreachable"),
     ("no route to host", "unreachable"),
     ("definition of service", "malformed"),
+    ("service file", "malformed"),
     ("invalid", "malformed"),
 )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
-from owlclaw_up.facts import PORT_RANGE, Facts
+from owlclaw_up.facts import PORT_RANGE, Facts, running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import exit_status, look_at_port, processes_in
 from owlclaw_up.model import Action, Change, Finding, unchanged
@@ -23,6 +23,7 @@ from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagn
 GHOST_SECONDS = 65
 _MIGRATE_SECONDS = 600.0
 _STARTS = 4
+_PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
 _KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
 _PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
 """
@@ -261,7 +262,7 @@ class StartEngine(_EngineStep):
     def apply(self, run: Run) -> Applied:
         ledger, processes = self.ledger, run.host.processes
         run.host.files.make_dir(self.home)
-        old = _running_engine(run, ledger)
+        old = running_engine(run.host, ledger)
         action = Action.CREATE
         if old is not None:
             processes.stop(old, signal=signal.SIGTERM, timeout=10)
@@ -399,7 +400,7 @@ class StopEngine:
         return unchanged("is not running")
 
     def apply(self, run: Run) -> Applied:
-        process = _running_engine(run, self.ledger)
+        process = running_engine(run.host, self.ledger)
         how = "was not running"
         if process is not None:
             how = run.host.processes.stop(process, signal=signal.SIGTERM, timeout=10)
@@ -411,23 +412,14 @@ class StopEngine:
         return Applied(Action.REMOVE, how)
 
 
-def _running_engine(run: Run, ledger: Ledger) -> ProcessId | None:
-    """The engine that runs: the remembered one, or one whose start was interrupted before it was remembered."""
-    process = ledger.process("engine")
-    if process is not None and run.host.processes.alive(process):
-        return process
-    if any(not r.done for r in ledger.receipts("process", name="engine")):
-        return next(iter(processes_in(ledger.directory / "engine")), None)
-    return None
-
-
 def end_leftovers(run: Run, ledger: Ledger) -> int:
     """End what an `up` that was killed has left behind: a migration or a seed that went on without it.
 
-    Whatever works in the engine's folder is ours; the recorded engine is left alone.
+    The recorded engine is left alone.
     """
     engine = ledger.process("engine")
-    left = [p for p in processes_in(ledger.directory / "engine") if engine is None or p.pid != engine.pid]
+    ours = processes_in(ledger.directory / "engine", _PROGRAMS)
+    left = [p for p in ours if engine is None or p.pid != engine.pid]
     for process in left:
         run.host.processes.stop(process, signal=signal.SIGTERM, timeout=5)
     return len(left)

@@ -54,6 +54,18 @@ class CreateCluster:
         done = any(r.done for r in self.ledger.receipts("cluster"))
         return place is not None and done and (place.data / "PG_VERSION").exists()
 
+    def _names(self) -> tuple[str, str]:
+        """Names for the folder of the server: this checkout's own, and a second one."""
+        name = hashlib.sha256(str(self.ledger.project).encode()).hexdigest()[:12]
+        return name, f"{name}-{self.ledger.run}"
+
+    def _claim(self, base: Path) -> bool:
+        """Put a folder on record before it is made, unless it holds data that no receipt of ours names."""
+        if (base / "data" / "PG_VERSION").exists() and not self.ledger.receipts("cluster", base=str(base)):
+            return False
+        self.ledger.intend("cluster", base=str(base))
+        return True
+
     def check(self, facts: Facts) -> Change:
         if self._made():
             return unchanged(f"PostgreSQL {self.ledger.recall('postgres').get('version')} data directory")
@@ -67,8 +79,10 @@ class CreateCluster:
 
     def apply(self, run: Run) -> Applied:
         ledger, binaries = self.ledger, _binaries(self.spec)
-        project_id = hashlib.sha256(str(ledger.project).encode()).hexdigest()[:12]
-        place = run.host.embedded.choose_place(ledger.directory, project_id, binaries)
+        place = run.host.embedded.choose_place(ledger.directory, self._names(), binaries, self._claim)
+        for receipt in ledger.receipts("cluster"):
+            if not Path(receipt.identity["base"]).exists():
+                ledger.forget("cluster", base=receipt.identity["base"])
         ledger.remember(
             "postgres",
             base=str(place.base),
@@ -178,6 +192,7 @@ class RemoveCluster:
 
     def apply(self, run: Run) -> Applied:
         for receipt in self.ledger.receipts("cluster"):
+            run.host.embedded.end_leftovers(Path(receipt.identity["base"]))
             remove_base(Path(receipt.identity["base"]))
             self.ledger.forget("cluster", base=receipt.identity["base"])
         return Applied(Action.REMOVE, "removed")
