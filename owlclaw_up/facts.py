@@ -588,11 +588,13 @@ def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool,
         return None, False, "not running"
     ports = ledger.state.ports
     ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
-    api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
     if ready is None or ready[0] != 200:
         return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
+    api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
     if api is None or api[0] != 200 or "html" in api[1]:
         return process, False, f"/api/ready says {api[0] if api else 'nothing'}"
+    if not answers_tcp("127.0.0.1", ports.get("grpc", 0)):
+        return process, False, f"nobody listens on its gRPC port {ports.get('grpc')}"
     return process, True, "ready"
 
 

@@ -19,6 +19,7 @@ from owlclaw_up.errors import (
     PortDenied,
     PortTaken,
     PostgresUnusable,
+    PreconditionError,
     RolePasswordUnknown,
 )
 from owlclaw_up.facts import DatabasesLook, Facts, ServerCandidate
@@ -98,7 +99,7 @@ def _native_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
     if engine is None:
         refused = [r for r in looked if isinstance(r, EngineRefused)]
         if refused:
-            return Obstacle(refused[0].why, refused[0].hint)
+            return Obstacle(refused[0].why, f"{refused[0].hint}; or take another engine: {_GET_ENGINE}")
         why = facts.engines.why if isinstance(facts.engines, (Absent, Unknown)) else "no engine binaries at hand"
         return Obstacle(f"{why} (looked in the PATH and the engine cache)", _GET_ENGINE)
     return _postgres_obstacle(facts)
@@ -356,7 +357,7 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
     choices = found(facts.ports)
     if choices is None:
         why = facts.ports.why if isinstance(facts.ports, (Absent, Unknown)) else ""
-        raise PortDenied(0, "any server of ours", why, "dashboard-port")
+        raise PreconditionError(f"the ports of this machine could not be looked at: {why}", hint="owlclaw-up plan")
     ours: set[str] = set()
     if facts.our_stack.engine_process is not None:
         ours |= {"dashboard", "grpc", "api", "frontend", "health"}

@@ -26,6 +26,7 @@ from owlclaw_up.model import Secret
 STATE_DIR = ".owlclaw-up"
 SCHEMA = 1
 _PASSWORD_BYTES = 18
+_LOCK_POLL = 0.1
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class Ledger:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise self._damaged(self.state_path, repr(error)) from None
         vault = self._document(self.secrets_path)
+        if state is not None and vault is None:
+            raise StateUnusable(
+                self.secrets_path,
+                "is missing, and what state.json names cannot be used without it",
+                hint=self._ways_out(),
+            )
         if vault is not None:
             known = {f.name for f in dataclasses.fields(Vault)}
             try:
@@ -277,9 +284,13 @@ class Ledger:
         return StateUnusable(
             path,
             "is damaged (cut off, or edited by hand)",
-            hint=f"restore it from a backup; or start anew, with what it named left as it is: mv {path.parent} {path.parent}.damaged",
+            hint=self._ways_out(),
             detail=why,
         )
+
+    def _ways_out(self) -> str:
+        aside = f"mv {self.directory} {self.directory}.damaged"
+        return f"restore it from a backup; or start anew, with what it named left as it is: {aside}"
 
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         self.files.write_private(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
@@ -322,19 +333,29 @@ def project_lock(ledger: Ledger, command: str, timeout: float, waiting: Any) -> 
     """
     import filelock
 
-    ledger.prepare()
     holder_path = ledger.directory / "lock.holder"
     lock = filelock.FileLock(ledger.directory / "lock", mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        holder = (ledger.files.read(holder_path) or b"an unknown process").decode("utf-8", "replace").strip()
-        waiting(f"waiting for another owlclaw-up in this project: {holder}")
-        begun = ledger.clock.monotonic()
+    begun = ledger.clock.monotonic()
+    holder = ""
+    while True:
         try:
-            lock.acquire(timeout=timeout, poll_interval=0.1)
+            ledger.prepare()
+            lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise LockHeld(holder, ledger.clock.monotonic() - begun) from None
+            if not holder:
+                holder = (ledger.files.read(holder_path) or b"an unknown process").decode("utf-8", "replace").strip()
+                waiting(f"waiting for another owlclaw-up in this project: {holder}")
+            if ledger.clock.monotonic() - begun >= timeout:
+                raise LockHeld(holder, ledger.clock.monotonic() - begun) from None
+        except FileNotFoundError:
+            # The other one is a purge, which takes the folder and the lock in it away.
+            continue
+        else:
+            if ledger.files.exists(Path(lock.lock_file)):
+                break
+            lock.release()
+            continue
+        ledger.clock.sleep(_LOCK_POLL)
     try:
         text = f"owlclaw-up {command}, pid {os.getpid()}, since {now_text(ledger.clock)}"
         if ledger.directory.exists():

@@ -39,7 +39,7 @@ def decode(token: str) -> Claims | None:
         return None
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return Claims(
+        claims = Claims(
             str(payload["sub"]),
             str(payload.get("server_url", payload.get("aud", ""))),
             str(payload.get("grpc_broadcast_address", "")),
@@ -47,8 +47,11 @@ def decode(token: str) -> Claims | None:
             float(payload.get("iat", 0)),
             str(payload.get("token_id", "")),
         )
-    except (KeyError, TypeError, ValueError, binascii.Error, AttributeError, OverflowError):
+        # An expiry that no calendar has is no expiry.
+        claims.days_left(0), claims.expires_text
+    except (KeyError, TypeError, ValueError, binascii.Error, AttributeError, OverflowError, OSError):
         return None
+    return claims
 
 
 def placeholder(tenant: str, server_url: str, grpc_address: str, expires: int) -> str:

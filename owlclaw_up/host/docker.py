@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -57,9 +58,9 @@ def look(environ: Mapping[str, str], timeout: float = 0.5) -> Fact[DockerLook]:
     refusals = []
     for path in sockets:
         try:
-            connection = _UnixConnection(str(path), timeout)
-            connection.request("GET", "/version")
-            version = json.loads(connection.getresponse().read()).get("Version", "")
+            with contextlib.closing(_UnixConnection(str(path), timeout)) as connection:
+                connection.request("GET", "/version")
+                version = json.loads(connection.getresponse().read()).get("Version", "")
             return Found(DockerLook(f"unix://{path}", version))
         except FileNotFoundError:
             continue

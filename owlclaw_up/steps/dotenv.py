@@ -76,6 +76,10 @@ class WriteDotenv:
     def _values(self) -> dict[str, str]:
         return env_values(self.spec, self.ledger.vault.token if self.spec.engine else "")
 
+    def _count(self) -> int:
+        """Keys that there will be: the token is one, though it is made later."""
+        return len(env_values(self.spec, "later" if self.spec.engine else ""))
+
     def _edited(self, data: bytes) -> bytes:
         path = str(self.spec.env_path)
         originals = next((o for o in self.ledger.vault.originals() if o["path"] == path), {})
@@ -95,9 +99,9 @@ class WriteDotenv:
         path = self.spec.env_path
         look = found(facts.dotenv)
         if look is None or look.kind == "missing":
-            return Change(Action.CREATE, f"{path.name}, 0600, {len(self._values())} keys", touches=(str(path),))
+            return Change(Action.CREATE, f"{path.name}, 0600, {self._count()} keys", touches=(str(path),))
         if self.spec.engine and not self.ledger.vault.token:
-            return Change(Action.UPDATE, f"{len(self._values()) + 1} keys of {path.name}", touches=(str(path),))
+            return Change(Action.UPDATE, f"{self._count()} keys of {path.name}", touches=(str(path),))
         wanted = self._values()
         differ = [k for k, v in wanted.items() if look.values.get(k) != v]
         if self._edited(look.data) == look.data and look.mode & 0o077 == 0:

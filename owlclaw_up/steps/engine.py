@@ -12,7 +12,7 @@ from pathlib import Path
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
 from owlclaw_up.facts import PORT_RANGE, Facts, running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
-from owlclaw_up.host.local import exit_status, look_at_port, processes_in
+from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
@@ -21,6 +21,7 @@ from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagn
 
 # Hatchet counts a silent engine as alive for a minute: hatchet, pkg/repository/sqlcv1/tenants.sql.
 GHOST_SECONDS = 65
+_STARTING = "owlclaw-up starts hatchet-lite"
 _MIGRATE_SECONDS = 600.0
 _STARTS = 4
 _PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
@@ -57,14 +58,20 @@ class _EngineStep:
     def watch(self, run: Run, process: ProcessId) -> tuple[Callable[[], str], Callable[[], None]]:
         """For waits on the running engine: its last words, and a look that raises once it has died."""
 
+        def lines() -> list[str]:
+            """Of this engine alone: what ended an earlier one would mislead."""
+            said = run.host.files.tail(self.log, 400)
+            starts = [n for n, line in enumerate(said) if line.endswith(_STARTING)]
+            return said[starts[-1] + 1 :] if starts else said
+
         def tail() -> str:
-            return _last(run.host.files.tail(self.log, 15))
+            return _last(lines())
 
         def dead() -> None:
             if run.host.processes.alive(process):
                 return
             # The last lines may be written a moment after the end.
-            known = diagnose("\n".join(run.host.files.tail(self.log, 40)))
+            known = diagnose("\n".join(lines()[-40:]))
             self.ledger.forget("process", name="engine")
             self.ledger.remember("engine", pid=None, started=None)
             raise ProcessDied(
@@ -286,6 +293,7 @@ class StartEngine(_EngineStep):
 
     def _start(self, run: Run) -> ProcessId:
         ledger = self.ledger
+        run.host.files.append(self.log, f"{now_text(run.host.clock)} {_STARTING}\n")
         with ledger.creating("process", name="engine"):
             process = run.host.processes.start(
                 [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log
@@ -378,6 +386,11 @@ class StartEngine(_EngineStep):
         wait_until("the engine's health check", health, deadline=run.deadline, dead=dead, log_tail=tail)
         run.say("waiting for its API")
         wait_until("the engine's API", api, deadline=run.deadline, dead=dead, log_tail=tail)
+
+        def grpc() -> tuple[bool | None, str]:
+            return (True, "") if answers_tcp("127.0.0.1", ports.grpc) else (None, f"nobody listens on port {ports.grpc}")
+
+        wait_until("the engine's gRPC port listening", grpc, deadline=run.deadline, dead=dead, log_tail=tail)
 
 
 class StopEngine:

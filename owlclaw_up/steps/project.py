@@ -81,5 +81,7 @@ class RemoveState:
         return unchanged("there is none")
 
     def apply(self, run: Run) -> Applied:
+        # The state goes first: without it, what an interrupt leaves over names nothing any more.
+        run.host.files.remove(self.ledger.state_path)
         run.host.files.remove_tree(self.ledger.directory)
         return Applied(Action.REMOVE, "removed")

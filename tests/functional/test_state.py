@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -42,8 +43,6 @@ def wait_for(what: str, seen: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def listens(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -66,6 +65,11 @@ def read_until(child: subprocess.Popen[str], words: str, seconds: float = 60) ->
 
 def actions(document: dict[str, Any]) -> dict[str, str]:
     return {step["id"]: step["action"] for step in document["steps"]}
+
+
+def public(ports: dict[str, int]) -> dict[str, int]:
+    """The ports that tokens and dotenv files name; the engine's inner ones may move while it is down."""
+    return {purpose: ports[purpose] for purpose in ("dashboard", "grpc", "postgres")}
 
 
 def assert_nothing_left(cli: Cli, state: dict[str, Any], before: set[str]) -> None:
@@ -117,7 +121,7 @@ def test_a_life_in_native(cli: Cli) -> None:
     # Ports, passwords, keys and the token are those of the first time.
     again = cli.json("--smoke", "none")
     assert again["endpoints"] == first["endpoints"]
-    assert (cli.secrets, cli.state["ports"]) == (secrets, state["ports"])
+    assert (cli.secrets, public(cli.state["ports"])) == (secrets, public(state["ports"]))
     assert cli.json("status")["status"] == "ok"
 
     cli.assert_no_leak()
@@ -153,7 +157,7 @@ def test_a_life_in_mock(mock_cli: Cli) -> None:
     mock_cli.json("down")
     assert mock_cli.json("status", code=1)["services"][0]["state"] == "stopped"
     mock_cli.json("up", "--smoke", "none")
-    assert (mock_cli.secrets, mock_cli.state["ports"]) == (secrets, state["ports"])
+    assert (mock_cli.secrets, public(mock_cli.state["ports"])) == (secrets, public(state["ports"]))
     mock_cli.assert_no_leak()
     mock_cli.json("down", "--purge")
     assert_nothing_left(mock_cli, state, before)
