@@ -460,7 +460,7 @@ def look_at_sdk() -> Fact[SdkLook]:
     if spec is None or spec.origin is None:
         return Absent("hatchet-sdk is not installed beside owlclaw-up")
     package = Path(spec.origin).parent
-    versions = [p.name.split("-")[1].removesuffix(".dist-info") for p in package.parent.glob("hatchet_sdk-*.dist-info")]
+    versions = [p.name.removesuffix(".dist-info").split("-")[1] for p in package.parent.glob("hatchet_sdk-*.dist-info")]
     floors = package / "engine_version.py"
     match = re.search(r'SLOT_CONFIG\s*=\s*"(v[\d.]+)"', floors.read_text(encoding="utf-8")) if floors.exists() else None
     return Found(SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23"))

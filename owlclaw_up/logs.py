@@ -29,11 +29,11 @@ def parse_since(text: str, now: datetime) -> datetime:
         UsageError: it is neither.
     """
     match = _RELATIVE.fullmatch(text.strip())
-    if match:
-        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
+        if match:
+            return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"--since {text!r} is no time", hint="10m, 2h, or 2026-01-31T12:00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
@@ -84,4 +84,8 @@ def _time_of(line: str) -> datetime | None:
     if not match:
         return None
     year, month, day, hour, minute, second = (int(part) for part in match.groups())
-    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    except ValueError:
+        # Digits that look like a time, and no calendar has it.
+        return None

@@ -176,7 +176,9 @@ def choose(facts: Facts, settings: Settings, ledger: Ledger) -> Decision:
     rejected = tuple(Rejected(other, _why_not(other, mode, obstacles[other])) for other in MODES if other is not mode)
     durable = MODES[mode].durable
     native = obstacles[Mode.NATIVE]
-    hint = "" if durable else f"for a durable mode: {native.hint if native else 'owlclaw-up --mode native'}"
+    hint = "" if durable else "for a durable mode: owlclaw-up --mode native"
+    if not durable and native is not None:
+        hint = f"not native: {native.why}; for a durable mode: {native.hint}"
     if settings.require.value == "durable" and not durable:
         against = [(r.mode.value, r.why) for r in rejected if MODES[r.mode].durable]
         raise DurableRequired(against, native.hint if native else _GET_ENGINE)

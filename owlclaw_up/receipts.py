@@ -337,9 +337,11 @@ def project_lock(ledger: Ledger, command: str, timeout: float, waiting: Any) -> 
     lock = filelock.FileLock(ledger.directory / "lock", mode=0o600)
     begun = ledger.clock.monotonic()
     holder = ""
+    ledger.prepare()
     while True:
         try:
-            ledger.prepare()
+            if not ledger.directory.exists():
+                ledger.prepare()
             lock.acquire(timeout=0)
         except filelock.Timeout:
             if not holder:

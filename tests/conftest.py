@@ -166,7 +166,8 @@ def new_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         home = tmp_path_factory.mktemp("home")
         root = home / "app"
         root.mkdir()
-        subprocess.run(["git", "init", "-q", str(root)], check=True)
+        if shutil.which("git"):
+            subprocess.run(["git", "init", "-q", str(root)], check=True)
         (root / ".gitignore").write_text(".env\n")
         kept = {k: v for k, v in os.environ.items() if k in KEPT}
         base = {**kept, "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
@@ -210,11 +211,11 @@ class DebianPostgres:
 
     def __init__(self, folder: Path, password: str = "postgres", **settings: str) -> None:
         self.folder, self.password, self.port = folder, password, free_port()
+        self.bin = self.find_bin()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
-        self.bin = self.find_bin()
         pwfile = folder / "pw"
         pwfile.write_text(password)
         if os.geteuid() == 0:
@@ -232,14 +233,10 @@ class DebianPostgres:
 
     @staticmethod
     def find_bin() -> Path:
-        """The newest server installation of the machine.
-
-        Raises:
-            RuntimeError: there is none; CI installs one.
-        """
+        """The newest server installation of the machine; the test is skipped where there is none (CI installs one)."""
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
         if not found:
-            raise RuntimeError("no PostgreSQL server on this machine: apt-get install postgresql")
+            pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
         return found[-1].parent
 
     def tool(self, name: str, *args: str) -> str:
@@ -295,6 +292,7 @@ def debian_postgres() -> Iterator[Callable[..., DebianPostgres]]:
     made: list[DebianPostgres] = []
 
     def make(**how: Any) -> DebianPostgres:
+        DebianPostgres.find_bin()
         made.append(DebianPostgres(Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp")), **how))
         return made[-1]
 

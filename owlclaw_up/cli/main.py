@@ -337,28 +337,29 @@ def _text(path: Path | None) -> str | None:
 
 def arrange(argv: Sequence[str], commands: Sequence[str]) -> list[str]:
     """Put the command first: shared options may stand before it, and `up` may be left out."""
+    leading, rest = _shared_options(argv)
+    if not rest or rest[0].startswith("-"):
+        asks = rest[:1] in (["--help"], ["--version"])
+        return list(argv) if asks else ["up", *argv]
+    # An unknown word is reported as an unknown command, with the nearest one.
+    command, *rest = rest
+    if command == "engine":
+        more, rest = _shared_options(rest)
+        leading += more
+        if rest and not rest[0].startswith("-"):
+            return [command, rest[0], *leading, *rest[1:]]
+    return [command, *leading, *rest]
+
+
+def _shared_options(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The shared options at the beginning, and what comes after them."""
     leading: list[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest[0]
-        if word in ("--help", "--version"):
-            return list(argv)
-        if word in SHARED_FLAGS or word.split("=")[0] in SHARED_VALUES:
-            takes_next = word in SHARED_VALUES
-            leading += rest[: 2 if takes_next else 1]
-            rest = rest[2 if takes_next else 1 :]
-            continue
-        if word in commands or not word.startswith("-"):
-            # An unknown word is reported as an unknown command, with the nearest one.
-            return [word, *_after_subcommand(rest[1:], word, leading)]
-        break
-    return ["up", *argv]
-
-
-def _after_subcommand(rest: list[str], command: str, leading: list[str]) -> list[str]:
-    if command == "engine" and rest and not rest[0].startswith("-"):
-        return [rest[0], *leading, *rest[1:]]
-    return [*leading, *rest]
+    rest = list(words)
+    while rest and (rest[0] in SHARED_FLAGS or rest[0].split("=")[0] in SHARED_VALUES):
+        count = 2 if rest[0] in SHARED_VALUES else 1
+        leading += rest[:count]
+        rest = rest[count:]
+    return leading, rest
 
 
 def main(argv: Sequence[str]) -> int:

@@ -112,7 +112,7 @@ _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
      "ALTER DATABASE hatchet OWNER TO hatchet"),
     (r"missing migrations before current version|found \d+ missing", "migration-order",
      "the database was migrated by an engine with another order of migrations", "use the engine version that made it"),
-    (r"does not exist \(SQLSTATE 42\w{3}\)", "not-migrated", "its database is not migrated", "owlclaw-up"),
+    (r"(type|relation) \S+ does not exist \(SQLSTATE 42(P01|704)\)", "not-migrated", "its database is not migrated", "owlclaw-up"),
     (r"ADMIN_PASSWORD does not meet", "admin-password", "the admin password is too weak for it",
      "set admin_password to 8-64 characters with upper and lower case and a digit"),
     (r"APIToken_tenantId_fkey", "tenant", "there is no such tenant in its database", "owlclaw-up reset"),

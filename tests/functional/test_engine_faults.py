@@ -272,10 +272,13 @@ def test_an_engine_that_does_not_get_ready(new_cli: NewCli, engine: Path) -> Non
     assert "last seen: /ready says 503" in error["message"]
     assert "--timeout" in error["hint"] and "owlclaw-up logs" in error["hint"]
 
+    # What answers is never restarted, so each of the next faults gets an engine that starts with it.
+    assert cli("down").code == 0
     break_it(engine, "lite.api-down")
     error = fails(cli, "--timeout", "5")
     assert error["code"] == "timeout" and "last seen: /api/ready says 502" in error["message"]
 
+    assert cli("down").code == 0
     break_it(engine, "lite.no-grpc")
     error = fails(cli, "--timeout", "5")
     assert error["code"] == "timeout" and "gRPC" in error["message"]

@@ -20,6 +20,8 @@ from tests.unit.fakes import FakeClock, make_ledger
 def ledger(tmp_path: Path) -> Ledger:
     made = make_ledger(tmp_path)
     made.prepare()
+    # As the first step does it: the secrets before the state.
+    made.save_secrets()
     return made
 
 
@@ -246,3 +248,39 @@ def test_the_lock_is_given_back_after_a_crash(ledger: Ledger, tmp_path: Path) ->
         raise KeyboardInterrupt
     with project_lock(make_ledger(tmp_path), "up", 0, print):
         pass
+
+
+def test_a_state_without_its_secrets_is_of_no_use(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.remember("engine", pid=1)
+    ledger.secrets_path.unlink()
+    with pytest.raises(StateUnusable) as caught:
+        make_ledger(tmp_path)
+    assert str(caught.value) == f"{ledger.secrets_path} is missing, and what state.json names cannot be used without it"
+    assert f"mv {ledger.directory}" in caught.value.hint
+
+
+def test_a_purge_meanwhile_is_noticed_when_the_lock_is_had(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.vault.token = "dead-token"
+    ledger.save_secrets()
+    ledger.remember("engine", pid=1)
+    waited = make_ledger(tmp_path)
+    ledger.files.remove_tree(ledger.directory)
+    with project_lock(waited, "up", 0, print):
+        assert waited.recall("engine") == {}
+        assert waited.vault == Vault()
+
+
+def test_what_several_dotenv_files_were_is_kept_and_masked(ledger: Ledger) -> None:
+    other = {"path": "/x/.env.old", "values": {"DATABASE_URL": "older-text"}}
+    ledger.vault.env_originals = {"path": "/x/.env", "values": {"DATABASE_URL": "newer-text"}, "others": [other]}
+    assert [o["path"] for o in ledger.vault.originals()] == ["/x/.env", "/x/.env.old"]
+    assert "others" not in ledger.vault.originals()[0]
+    assert {"older-text", "newer-text"} <= set(ledger.vault.texts())
+    assert Vault().originals() == []
+
+
+def test_an_intent_alone_counts(ledger: Ledger) -> None:
+    ledger.intend("cluster", base="/x")
+    assert [r.done for r in ledger.receipts("cluster")] == [False]
+    ledger.record("cluster", base="/x")
+    assert [r.done for r in ledger.receipts("cluster")] == [True]
