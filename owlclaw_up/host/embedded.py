@@ -191,7 +191,8 @@ class EmbeddedServers:
             pid, port = int(lines[0]), int(lines[3])
         except (OSError, ValueError, IndexError):
             return None
-        started = start_time(pid)
+        # initdb's own backend writes its pid with a minus: no server, and it ends by itself.
+        started = start_time(pid) if pid > 0 else None
         if started is None or not _runs_on(pid, data):
             return None
         return ProcessId(pid, started), port

@@ -340,7 +340,8 @@ class StartEngine(_EngineStep):
         trace = run.host.postgres.engine_trace(login)
         if not trace.rows:
             return 0
-        known = self.ledger.recall("engine").get("started_at")
+        # One that was killed before it was remembered left the receipt of its intent.
+        known = self.ledger.recall("engine").get("started_at") or self.ledger.receipts("process", name="engine")
         end = run.host.clock.monotonic() + 1.5
         while trace.connections and run.host.clock.monotonic() < end:
             # Sessions of a killed process linger for a moment.
@@ -388,7 +389,9 @@ class StartEngine(_EngineStep):
         wait_until("the engine's API", api, deadline=run.deadline, dead=dead, log_tail=tail)
 
         def grpc() -> tuple[bool | None, str]:
-            return (True, "") if answers_tcp("127.0.0.1", ports.grpc) else (None, f"nobody listens on port {ports.grpc}")
+            return (
+                (True, "") if answers_tcp("127.0.0.1", ports.grpc) else (None, f"nobody listens on port {ports.grpc}")
+            )
 
         wait_until("the engine's gRPC port listening", grpc, deadline=run.deadline, dead=dead, log_tail=tail)
 

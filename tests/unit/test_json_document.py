@@ -37,7 +37,7 @@ DECISION = Decision(
 OK = Outcome(
     "up", "ok", 0, Mode.NATIVE, DECISION,
     steps=(StepReport("database.hatchet", "Database hatchet", Action.CREATE, "done", 0.05049, "role, database"),),
-    endpoints={"dashboard": "http://localhost:8888", "postgres": "postgresql://owlclaw@localhost:5432/owlclaw"},
+    endpoints={"dashboard": "http://localhost:8888", "grpc": "localhost:17077", "postgres": "postgresql://owlclaw@localhost:5432/owlclaw"},
     env_file=".env", seconds=2.90049,
     smoke=Smoke("quick", "passed", (Proof("run", "passed", 0.0304, "result 42"),)),
     findings=(Finding("env.ignored", "warn", "git does not ignore .env", hint="echo .env >> .gitignore"),),
@@ -107,7 +107,12 @@ def test_the_document_of_a_success() -> None:
 
 def test_the_document_of_a_degraded_one() -> None:
     made = document(DEGRADED)
-    assert (made["status"], made["mode"], made["decision"]["durable"], made["token"]) == ("degraded", "mock", False, None)
+    assert (made["status"], made["mode"], made["decision"]["durable"], made["token"]) == (
+        "degraded",
+        "mock",
+        False,
+        None,
+    )
     assert made["smoke"] == {"level": "none", "status": "skipped", "kept_since": None, "proofs": []}
 
 

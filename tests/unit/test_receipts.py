@@ -59,7 +59,11 @@ def test_the_folder_is_private_and_git_ignores_it(ledger: Ledger) -> None:
 def test_intent_is_on_disk_before_the_effect_and_completion_after(ledger: Ledger) -> None:
     with ledger.creating("role", name="hatchet", server="1"):
         (intent,) = on_disk(ledger)["receipts"]
-        assert (intent["kind"], intent["identity"], intent["done"]) == ("role", {"name": "hatchet", "server": "1"}, False)
+        assert (intent["kind"], intent["identity"], intent["done"]) == (
+            "role",
+            {"name": "hatchet", "server": "1"},
+            False,
+        )
     (receipt,) = on_disk(ledger)["receipts"]
     assert receipt["done"] is True
     assert receipt["run"] == ledger.run
@@ -145,7 +149,7 @@ def test_generated_passwords_are_strong_safe_and_never_the_same() -> None:
         assert set(text) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
-GOOD_STATE = {"schema": 1, "mode": None, "ports": {}, "data": {}, "receipts": []}
+GOOD_STATE: dict[str, Any] = {"schema": 1, "mode": None, "ports": {}, "data": {}, "receipts": []}
 
 
 @pytest.mark.parametrize(

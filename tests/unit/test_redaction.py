@@ -13,11 +13,11 @@ from owlclaw_up.redaction import MASK, Redactor
 from tests.unit.fakes import make_token
 
 # The mask's own character is left out: a secret of nothing but stars cannot be told from the mask.
-SECRETS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="*"), min_size=4, max_size=40)
+SECRETS = st.text(min_size=4, max_size=40).filter(lambda text: "*" not in text)
 KEYSET = "eyJwcmltYXJ5S2V5SWQiOjE5NTQw" + "QUJDRGVmZ2hpamtsbW5vcA" * 12 + "=="
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(SECRETS, min_size=1, max_size=4), st.text(max_size=30), st.text(max_size=30))
 def test_no_known_secret_survives(secrets: list[str], before: str, after: str) -> None:
     redact = Redactor(secrets)
@@ -28,7 +28,7 @@ def test_no_known_secret_survives(secrets: list[str], before: str, after: str) -
         assert quote(secret, safe="") not in shown
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SECRETS, st.text(max_size=30))
 def test_what_was_masked_once_stays_as_it_is(secret: str, around: str) -> None:
     redact = Redactor([secret])
@@ -36,7 +36,7 @@ def test_what_was_masked_once_stays_as_it_is(secret: str, around: str) -> None:
     assert redact(once) == once
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text(string.ascii_letters + string.digits + "!#$%&+-_~^,;:?/@", min_size=1, max_size=30))
 def test_no_url_password_survives_that_nobody_knows(password: str) -> None:
     shown = Redactor()(f"could not connect to postgresql://owlclaw:{password}@localhost:5432/owlclaw")

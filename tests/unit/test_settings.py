@@ -235,13 +235,17 @@ def test_a_refused_secret_is_not_repeated(name: str, tmp_path: Path) -> None:
 
 
 def test_a_secret_shows_itself_nowhere(tmp_path: Path) -> None:
-    settings = load(tmp_path, {"OWLCLAW_UP_ADMIN_URL": f"postgresql://u:{SECRET}@h/x"}, {"admin_password": "Admin123!!"})
+    settings = load(
+        tmp_path, {"OWLCLAW_UP_ADMIN_URL": f"postgresql://u:{SECRET}@h/x"}, {"admin_password": "Admin123!!"}
+    )
     assert SECRET not in repr(settings)
     assert "Admin123!!" not in repr(settings)
 
 
 def test_two_servers_cannot_have_one_port(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match=r"grpc_port = '9000' \(from OWLCLAW_UP_GRPC_PORT\).*--dashboard-port names the"):
+    with pytest.raises(
+        BadSetting, match=r"grpc_port = '9000' \(from OWLCLAW_UP_GRPC_PORT\).*--dashboard-port names the"
+    ):
         load(tmp_path, {"OWLCLAW_UP_GRPC_PORT": "9000"}, {"dashboard_port": "9000"})
 
 

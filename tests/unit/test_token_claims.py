@@ -77,7 +77,9 @@ def test_what_is_no_token(text: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.one_of(st.text(), st.binary(max_size=40).map(jwt), st.floats().map(lambda exp: jwt({"sub": "t", "exp": exp}))))
+@given(
+    st.one_of(st.text(), st.binary(max_size=40).map(jwt), st.floats().map(lambda exp: jwt({"sub": "t", "exp": exp})))
+)
 def test_whatever_decodes_can_be_told(text: str) -> None:
     claims = decode(text)
     if claims is not None:

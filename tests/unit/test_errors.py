@@ -1,0 +1,120 @@
+"""Every error a user can meet: a stable code, the promised exit code, a message, and what to do."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from owlclaw_up import errors
+from owlclaw_up.environment import NoEnvironment
+from owlclaw_up.errors import (
+    ApplyFailed,
+    BadSetting,
+    BinaryNotRunnable,
+    ConfirmationNeeded,
+    DatabaseNotOurs,
+    DurableRequired,
+    EngineUnusable,
+    EnvFileRefused,
+    InternalError,
+    Interrupted,
+    LockHeld,
+    ModeBlocked,
+    NoFreePort,
+    PortDenied,
+    PortTaken,
+    PostgresUnusable,
+    PreconditionError,
+    ProcessDied,
+    ProjectMissing,
+    ProjectNotWritable,
+    RolePasswordUnknown,
+    StateUnusable,
+    TimedOut,
+    UnknownSetting,
+    UpError,
+    UsageError,
+)
+
+PATH = Path("/home/user/app")
+CASES: list[tuple[UpError, str, int, str, str]] = [
+    (UpError("it failed"), "error", 4, "it failed", ""),
+    (UsageError("no such command", hint="owlclaw-up --help"), "usage", 2, "no such command", "--help"),
+    (UnknownSetting("mdoe", "owlclaw-up.toml", "mode"), "unknown-setting", 2, "'mdoe'", "did you mean 'mode'?"),
+    (UnknownSetting("x", "the environment", None), "unknown-setting", 2, "the environment", "docs/reference/settings.md"),
+    (BadSetting("mode", "x", "--mode", "one of a, b is wanted"), "bad-setting", 2, "(from --mode)", "settings.md"),
+    (ProjectMissing(PATH, "does not exist"), "project-missing", 2, f"{PATH} does not exist", "--project-dir DIR"),
+    (ConfirmationNeeded("--purge"), "confirmation-needed", 2, "--purge asks before", "--yes"),
+    (PreconditionError("in the way", hint="x"), "precondition", 3, "in the way", "x"),
+    (ModeBlocked("full", "no Docker", "owlclaw-up"), "mode-blocked", 3, "mode full cannot be used here: no Docker", "owlclaw-up"),
+    (DurableRequired([("full", "no Docker")], "do this"), "durable-required", 3, "a durable mode is required", "do this"),
+    (ProjectNotWritable(PATH, "Read-only file system"), "project-not-writable", 3, "Read-only", f"ls -ld {PATH}"),
+    (LockHeld("owlclaw-up up, pid 7", 12.4), "lock-held", 3, "pid 7; waited 12 s", "--timeout SECONDS"),
+    (StateUnusable(PATH, "is damaged", hint="mv"), "state-unusable", 3, f"{PATH} is damaged", "mv"),
+    (PortTaken(5432, "our PostgreSQL", "postgres (pid 812)", "postgres-port"), "port-taken", 3, "postgres (pid 812)", "--postgres-port PORT"),
+    (PortDenied(80, "gRPC", "Permission denied", "grpc-port"), "port-denied", 3, "port 80 (gRPC): Permission denied", "--grpc-port PORT"),
+    (NoFreePort("gRPC", 1, 200), "no-free-port", 3, "between 1 and 200", "ss -ltnp"),
+    (PostgresUnusable("postgres-login", "refused", hint="x"), "postgres-login", 3, "refused", "x"),
+    (RolePasswordUnknown("hatchet", "localhost:5432", PATH), "role-password-unknown", 3, "role 'hatchet'", '"hatchet_up"'),
+    (DatabaseNotOurs("d", "alice", "bob", "h:1"), "database-owner", 3, "'alice', not to 'bob'", "ALTER DATABASE d OWNER TO bob"),
+    (EnvFileRefused(PATH, "git tracks it", "git rm"), "env-file", 3, f"{PATH} is not touched: git tracks it", "git rm"),
+    (EngineUnusable("engine-missing", "no folder", hint="ls"), "engine-missing", 3, "no folder", "ls"),
+    (BinaryNotRunnable("/x/y", "no such file"), "binary-not-runnable", 3, "/x/y cannot be run: no such file", "file /x/y"),
+    (ApplyFailed("seed-failed", "it failed", hint="logs"), "seed-failed", 4, "it failed", "logs"),
+    (TimedOut("the API", 60.4, "502"), "timeout", 4, "the API did not happen within 60 s; last seen: 502", "--timeout"),
+    (TimedOut("the API", 60, "502", hint="look there"), "timeout", 4, "502", "look there"),
+    (ProcessDied("PostgreSQL", "by signal SIGKILL", hint="df -h", log="x"), "process-died", 4, "PostgreSQL ended by signal SIGKILL", "df -h"),
+    (Interrupted(), "interrupted", 130, "interrupted", "run the same command again"),
+    (InternalError("KeyError: 'x'", "Traceback"), "bug", 70, "a bug in owlclaw-up: KeyError: 'x'", ".owlclaw-up/logs/up.log"),
+    (NoEnvironment(PATH), "no-environment", 3, "nothing was set up", "owlclaw-up"),
+]  # fmt: skip
+CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, UpError)]
+
+
+@pytest.mark.parametrize(("error", "code", "exit_code", "message", "hint"), CASES, ids=lambda v: type(v).__name__)
+def test_error(error: UpError, code: str, exit_code: int, message: str, hint: str) -> None:
+    assert (error.code, error.exit_code) == (code, exit_code)
+    assert message in error.message
+    assert str(error) == error.message
+    assert hint in error.hint
+    assert "\n" not in error.message
+    assert not error.message.endswith(".")
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", error.code)
+
+
+def test_every_class_is_in_the_table() -> None:
+    assert {type(case[0]) for case in CASES} >= set(CLASSES)
+
+
+def test_every_error_of_a_user_says_what_to_do() -> None:
+    assert not [case[0] for case in CASES if not case[0].hint and type(case[0]) is not UpError]
+
+
+def test_a_code_belongs_to_one_class() -> None:
+    codes = [c.code for c in CLASSES if "code" in vars(c)]
+    assert len(set(codes)) == len(codes)
+
+
+def test_exit_codes_are_those_of_the_contract() -> None:
+    assert {c.exit_code for c in CLASSES} == {2, 3, 4, 70, 130}
+    for base, exit_code in ((UsageError, 2), (PreconditionError, 3), (ApplyFailed, 4)):
+        assert {c.exit_code for c in CLASSES if issubclass(c, base)} == {exit_code}
+
+
+def test_the_words_of_others_are_kept_apart() -> None:
+    assert DurableRequired([("full", "a"), ("native", "b")], "x").detail == "full: a\nnative: b"
+    assert ProcessDied("it", "how", hint="x", log="last words").detail == "last words"
+    assert InternalError("x", "Traceback").detail == "Traceback"
+    assert TimedOut("it", 1, "x", detail="tail").detail == "tail"
+
+
+def test_errors_import_nothing_of_ours() -> None:
+    tree = ast.parse(Path(errors.__file__).read_text(encoding="utf-8"))
+    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not [name for name in modules if name.startswith("owlclaw_up")]
+    assert modules == {"__future__", "collections.abc", "pathlib"}
