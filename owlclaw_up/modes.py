@@ -69,14 +69,20 @@ class ModeEntry:
     obstacle: Callable[[Facts, Settings], Obstacle | None]
 
 
-def _postgres_obstacle(facts: Facts) -> Obstacle | None:
-    """No server to use, and none that could be started."""
-    if any(isinstance(c.look, ServerLook) for c in found(facts.servers) or ()):
+def _postgres_obstacle(facts: Facts, settings: Settings, needs_engine: bool) -> Obstacle | None:
+    """No server to use, and none that could be started.
+
+    Of a server that was named, or that holds our databases, `choose_server` says better what is wrong with it.
+    """
+    if settings.admin_url.value is not None or not isinstance(facts.our_stack.on_server.server, Absent):
+        return None
+    candidates = found(facts.servers) or ()
+    if any(isinstance(c.look, ServerLook) and _fault(c, needs_engine) is None for c in candidates):
         return None
     if found(facts.postgres_binaries):
         return None
     return Obstacle(
-        "no PostgreSQL: none answers, and there are no server binaries to start one",
+        "no PostgreSQL: none answers that could be used, and there are no server binaries to start one",
         "owlclaw-up --admin-url postgresql://postgres:...@localhost:5432/postgres",
     )
 
@@ -102,11 +108,11 @@ def _native_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
             return Obstacle(refused[0].why, f"{refused[0].hint}; or take another engine: {_GET_ENGINE}")
         why = facts.engines.why if isinstance(facts.engines, (Absent, Unknown)) else "no engine binaries at hand"
         return Obstacle(f"{why} (looked in the PATH and the engine cache)", _GET_ENGINE)
-    return _postgres_obstacle(facts)
+    return _postgres_obstacle(facts, settings, needs_engine=True)
 
 
 def _mock_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
-    return _postgres_obstacle(facts)
+    return _postgres_obstacle(facts, settings, needs_engine=False)
 
 
 MODES: Mapping[Mode, ModeEntry] = {

@@ -169,7 +169,8 @@ class Ledger:
             known = {f.name for f in dataclasses.fields(Vault)}
             try:
                 self.vault = Vault(**{k: v for k, v in vault.items() if k in known})
-                self.vault.texts()
+                if not all(isinstance(text, str) for text in self.vault.texts()):
+                    raise TypeError
             except (TypeError, AttributeError, KeyError):
                 # The error's own words could hold a secret.
                 raise self._damaged(self.secrets_path, "an entry has another form than expected") from None

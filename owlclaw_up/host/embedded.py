@@ -179,6 +179,9 @@ class EmbeddedServers:
         text = main.read_text(encoding="utf-8")
         if include not in text:
             self._write_as(place, main, text + include)
+        # Children of a killed server hold its shared memory for a moment, and a new one does not start beside them.
+        for left in _servers_in(place.data):
+            self.processes.stop(left, signal=signal.SIGQUIT, timeout=10)
         return self.processes.start(
             [str(place.bin_dir / "postgres"), "-D", str(place.data)],
             env=_child_env(), cwd=place.base, log=log, user=place.user,
@@ -304,6 +307,18 @@ def _password_file(place: Place, password: Secret) -> Iterator[Path]:
 def _child_env() -> dict[str, str]:
     """No PG* variable of the user's shell reaches a server of ours."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _servers_in(data: Path) -> list[ProcessId]:
+    """A server's processes by name and folder: the command line of a session is a title, and no path."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.name() == "postgres" and process.cwd() == str(data):
+                found.append(ProcessId(process.pid, float(process.create_time())))
+    return found
 
 
 def _runs_on(pid: int, data: Path) -> bool:

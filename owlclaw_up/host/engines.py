@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from owlclaw_up.errors import BinaryNotRunnable, EngineUnusable
 from owlclaw_up.host.base import Processes
@@ -187,7 +188,9 @@ def _foreign_architecture(path: Path) -> str:
     system, machine = platform.system(), platform.machine().lower()
     machine = _ALIASES.get(machine, machine)
     if head[:4] == b"\x7fELF":
-        built = _MACHINES.get(int.from_bytes(head[18:20], "little" if head[5] == 1 else "big"), "another machine")
+        # A file that was cut off has no machine at all.
+        order: Literal["little", "big"] = "little" if head[5:6] == b"\x01" else "big"
+        built = _MACHINES.get(int.from_bytes(head[18:20], order), "another machine")
         return "" if system == "Linux" and built == machine else f"{built} Linux"
     if head[:4] in (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"):
         return "" if system == "Darwin" else "macOS"

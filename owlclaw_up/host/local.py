@@ -164,13 +164,18 @@ class LocalChild:
     def _finish(self) -> Ran:
         for thread in self._pumps:
             thread.join(2)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
+        # Where a grandchild still holds the other end, the pump is in the middle of a read: that stream stays its own.
+        reading = [thread.is_alive() for thread in self._pumps]
+        streams = (self._process.stdin, self._process.stdout, self._process.stderr)
+        for stream, busy in zip(streams, (False, *reading), strict=True):
+            if stream is not None and not busy:
                 with contextlib.suppress(OSError):
                     stream.close()
-        if self._sink is not None:
-            os.close(self._sink)
-            self._sink = None
+        with self._lock:
+            if self._sink is not None:
+                os.close(self._sink)
+                self._sink = None
+            self._on_line = None
         out, err = (b"".join(part).decode("utf-8", "replace") for part in self._captured)
         return Ran(self.argv, self._process.returncode, out, err, time.monotonic() - self._begun)
 

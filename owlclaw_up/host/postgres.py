@@ -54,13 +54,15 @@ def parse_url(text: str, default_database: str = "postgres") -> ServerLogin:
     # SQLAlchemy's word for libpq's sslmode.
     if "ssl" in options:
         options.setdefault("sslmode", options.pop("ssl"))
+    # As in libpq, what the query says of the login wins; left among the options it would go on to other roles' URLs.
+    asked_user, asked_password = options.pop("user", ""), options.pop("password", None)
     host = unquote(parts.hostname or "") or options.pop("host", "")
     port = port or (int(options.pop("port")) if options.get("port", "").isdigit() else None)
     return ServerLogin(
         host=host,
         port=port,
-        user=unquote(user) or options.pop("user", ""),
-        password=Secret(unquote(password)) if colon else None,
+        user=asked_user or unquote(user),
+        password=Secret(asked_password) if asked_password is not None else Secret(unquote(password)) if colon else None,
         database=unquote(parts.path.lstrip("/")) or options.pop("dbname", "") or default_database,
         options=tuple(sorted(options.items())),
     )

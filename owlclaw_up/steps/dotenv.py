@@ -35,7 +35,9 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
     """
     login = spec.login(spec.database(APPLICATION_DATABASE))
     # Applications resolve localhost for themselves; asyncpg wants no libpq options.
-    login = dataclasses.replace(login, host="localhost" if login.host == "127.0.0.1" else login.host)
+    options = tuple(("ssl", value) for name, value in login.options if name == "sslmode")
+    host = "localhost" if login.host == "127.0.0.1" else login.host
+    login = dataclasses.replace(login, host=host, options=options)
     database = url_of(login, "postgresql+asyncpg").reveal()
     rest = spec.server_url
     values = {}
@@ -55,6 +57,11 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
         "OWLCLAW_PG_PORT": str(spec.ports.postgres),
     }
     return {spec.env_names.get(key, key): value for key, value in values.items()}
+
+
+def _not_editable(path: Path, error: dotenv_text.DotenvError) -> EnvFileRefused:
+    where = f" (line {error.line})" if error.line else ""
+    return EnvFileRefused(path, f"{error.reason}{where}", f"mend that line in {path}")
 
 
 class WriteDotenv:
@@ -104,7 +111,11 @@ class WriteDotenv:
             return Change(Action.UPDATE, f"{self._count()} keys of {path.name}", touches=(str(path),))
         wanted = self._values()
         differ = [k for k, v in wanted.items() if look.values.get(k) != v]
-        if self._edited(look.data) == look.data and look.mode & 0o077 == 0:
+        try:
+            edited = self._edited(look.data)
+        except dotenv_text.DotenvError as error:
+            raise _not_editable(path, error) from None
+        if edited == look.data and look.mode & 0o077 == 0:
             return unchanged(f"{path.name} has every key")
         what = ", ".join(differ) if differ else "rights 0600"
         return Change(Action.UPDATE, f"{path.name}: {what}", touches=(str(path),))
@@ -126,8 +137,7 @@ class WriteDotenv:
             with ledger.creating("env-file", path=str(path)):
                 files.write_private(path, after)
         except dotenv_text.DotenvError as error:
-            where = f" (line {error.line})" if error.line else ""
-            raise EnvFileRefused(path, f"{error.reason}{where}", f"mend that line in {path}") from None
+            raise _not_editable(path, error) from None
         except OSError as error:
             raise ApplyFailed(
                 "env-file",

@@ -31,7 +31,8 @@ class EnsureToken(_EngineStep):
             return "it is for another tenant"
         if claims.server_url != self.spec.server_url:
             return f"it is for {claims.server_url}, the engine is {self.spec.server_url}"
-        if claims.days_left(now) < min(RENEW_BELOW_DAYS, self.spec.token_lifetime_hours / 24 / 2):
+        # In seconds: whole days would have a token of a day or less made anew each time.
+        if claims.expires - now < min(RENEW_BELOW_DAYS * 86400, self.spec.token_lifetime_hours * 3600 / 2):
             return f"it expires on {claims.expires_text}"
         return ""
 

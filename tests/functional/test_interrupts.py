@@ -101,7 +101,7 @@ def interrupted(cli: Cli, moment: Callable[[], Any], how: Callable[[subprocess.P
     assert (document["schema"], document["status"], document["exit_code"]) == ("owlclaw-up/1", "failed", 130)
     assert document["error"]["code"] == "interrupted"
     assert "run the same command again" in document["error"]["hint"]
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     wait_for("the end of every child", lambda: not session_of(child.pid), 15)
     left = servers(cli)
     assert len(left["postgres"]) <= 1
@@ -168,8 +168,8 @@ def test_ctrl_c_at_every_stage(new_cli: Callable[..., Cli], engine: Path) -> Non
 
     # While a worker proves it: what stands keeps standing, and the next one adopts it.
     fault.write_text("lite.no-dispatch")
-    log = cli.root / ".owlclaw-up/logs/up.log"
-    interrupted(cli, lambda: "env_file create done" in log.read_text(), ctrl_c)
+    log = cli.root / ".owlclaw-up/logs/smoke.log"
+    interrupted(cli, lambda: log.exists() and '"register"' in log.read_text(), ctrl_c)
     standing = servers(cli)
     assert {kind: len(pids) for kind, pids in standing.items()} == {"postgres": 1, "hatchet": 1}
 

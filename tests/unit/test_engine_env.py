@@ -44,6 +44,8 @@ def test_the_whole_environment() -> None:
         "SERVER_AUTH_COOKIE_SECRETS": "one two",
         "SERVER_ALLOW_SIGNUP": "false",
         "SERVER_SECURITY_CHECK_ENABLED": "false",
+        "SERVER_OPTIMISTIC_SCHEDULING_ENABLED": "false",
+        "SERVER_GRPC_TRIGGER_WRITES_ENABLED": "false",
         "SERVER_ENCRYPTION_MASTER_KEYSET": "keyset-0",
         "SERVER_ENCRYPTION_JWT_PRIVATE_KEYSET": "keyset-1",
         "SERVER_ENCRYPTION_JWT_PUBLIC_KEYSET": "keyset-2",
