@@ -90,7 +90,7 @@ def by_hand(engine: EngineBinaries) -> dict[str, float]:
     binaries = find_binaries(processes, os.environ.get("PATH", ""))[0]
     work = Path(tempfile.mkdtemp(prefix="owlclaw-up-hand-"))
     port, grpc, health, runtime, api, frontend = (free_port() for _ in range(6))
-    place = servers.choose_place(work, f"bench-{os.getpid()}", binaries)
+    place = servers.choose_place(work, [f"bench-{os.getpid()}"], binaries, lambda base: True)
     url = f"postgresql://hatchet:secret@127.0.0.1:{port}/hatchet"
     admin = f"postgresql://postgres:secret@127.0.0.1:{port}/postgres"
     assets = work / "assets"

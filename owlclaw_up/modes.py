@@ -384,7 +384,7 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
         # A public port that is written into tokens and dotenv files never moves silently.
         if needed and setting is not None and (asked or kept == wanted.port):
             if wanted.state == "busy":
-                raise PortTaken(wanted.port, _PURPOSES[purpose], str(wanted.owner), setting)
+                raise PortTaken(wanted.port, _PURPOSES[purpose], str(wanted.owner or "another process"), setting)
             if wanted.state == "denied":
                 raise PortDenied(wanted.port, _PURPOSES[purpose], wanted.why, setting)
         if choice.free is None:
@@ -407,9 +407,13 @@ def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
         needed = spec.postgres.embedded if purpose == "postgres" else spec.engine is not None
         choice = choices.get(purpose)
         if needed and choice and choice.wanted.port != ports[purpose] and choice.wanted.state != "free":
-            owner = choice.wanted.owner or choice.wanted.why
+            taken = (
+                f"taken by {choice.wanted.owner or 'another process'}"
+                if choice.wanted.state == "busy"
+                else f"reserved by the system ({choice.wanted.why})"
+            )
             notes.append(
-                f"port {choice.wanted.port} is taken by {owner}; {_PURPOSES[purpose]} uses {ports[purpose]}, and keeps it"
+                f"port {choice.wanted.port} is {taken}; {_PURPOSES[purpose]} uses {ports[purpose]}, and keeps it"
             )
     return notes
 

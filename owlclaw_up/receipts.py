@@ -21,7 +21,7 @@ from typing import Any
 from owlclaw_up import __version__
 from owlclaw_up.errors import LockHeld, ProjectNotWritable, StateUnusable, UpError
 from owlclaw_up.host.base import Clock, Files, ProcessId
-from owlclaw_up.model import Secret
+from owlclaw_up.model import Mode, Secret
 
 STATE_DIR = ".owlclaw-up"
 SCHEMA = 1
@@ -151,7 +151,7 @@ class Ledger:
                 )
             try:
                 self.state = State(
-                    state["mode"],
+                    None if state["mode"] is None else Mode(state["mode"]).value,
                     {str(k): int(v) for k, v in state["ports"].items()},
                     {str(k): dict(v) for k, v in state["data"].items()},
                     [Receipt(**r) for r in state["receipts"]],

@@ -24,6 +24,22 @@ SETTINGS_FILE = "owlclaw-up.toml"
 DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
 DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
 
+# What is written to the dotenv file; `env_names` gives them other names.
+ENV_KEYS = (
+    "HATCHET_API_TOKEN",
+    "HATCHET_SERVER_URL",
+    "HATCHET_GRPC_HOST_PORT",
+    "HATCHET_GRPC_TLS_STRATEGY",
+    "HATCHET_CLIENT_TOKEN",
+    "HATCHET_CLIENT_HOST_PORT",
+    "HATCHET_CLIENT_SERVER_URL",
+    "HATCHET_CLIENT_TLS_STRATEGY",
+    "HATCHET_CLIENT_TENANT_ID",
+    "DATABASE_URL",
+    "OWLCLAW_DATABASE_URL",
+    "OWLCLAW_PG_PORT",
+)
+
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -182,9 +198,17 @@ def _env_names(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("a table of NAME = OTHER_NAME is wanted")
     for ours, theirs in value.items():
+        if ours not in ENV_KEYS:
+            close = nearest(str(ours), ENV_KEYS)
+            raise ValueError(
+                f"{ours!r} is not written to the dotenv file" + (f"; did you mean {close}?" if close else "")
+            )
         if not _ENV_NAME.fullmatch(str(theirs)):
             raise ValueError(f"{theirs!r} is no name of an environment variable ({ours})")
-    return {str(k): str(v) for k, v in value.items()}
+    names = {str(k): str(v) for k, v in value.items()}
+    if len({names.get(key, key) for key in ENV_KEYS}) < len(ENV_KEYS):
+        raise ValueError("two keys would have one name")
+    return names
 
 
 def _option(default: Any, parse: Callable[[Any], Any], about: str) -> Any:

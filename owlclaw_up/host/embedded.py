@@ -182,6 +182,7 @@ class EmbeddedServers:
         # Children of a killed server hold its shared memory for a moment, and a new one does not start beside them.
         for left in _servers_in(place.data):
             self.processes.stop(left, signal=signal.SIGQUIT, timeout=10)
+        _drop_stale_lock(place.data)
         return self.processes.start(
             [str(place.bin_dir / "postgres"), "-D", str(place.data)],
             env=_child_env(), cwd=place.base, log=log, user=place.user,
@@ -319,6 +320,19 @@ def _servers_in(data: Path) -> list[ProcessId]:
             if process.name() == "postgres" and process.cwd() == str(data):
                 found.append(ProcessId(process.pid, float(process.create_time())))
     return found
+
+
+def _drop_stale_lock(data: Path) -> None:
+    """Remove a killed server's `postmaster.pid` whose pid is a zombie (in a container that may be for ever) or somebody
+    else's by now: PostgreSQL takes either for a live server. A pid that nobody has it sees through by itself.
+    """
+    import psutil
+
+    lock = data / "postmaster.pid"
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = abs(int(lock.read_text(encoding="utf-8").splitlines()[0]))
+        if psutil.pid_exists(pid) and (start_time(pid) is None or not _runs_on(pid, data)):
+            lock.unlink()
 
 
 def _runs_on(pid: int, data: Path) -> bool:

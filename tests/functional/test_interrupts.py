@@ -68,6 +68,17 @@ def session_of(pid: int) -> list[psutil.Process]:
     return left
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process goes on, and is no server's own child."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE and not _of_server(process)
+    return False
+
+
+def _of_server(process: psutil.Process) -> bool:
+    return process.name() == "postgres" or any("hatchet-lite" in word for word in process.cmdline())
+
+
 def base_of(cli: Cli) -> Path:
     """The folder of the embedded server, empty path's folder where none was chosen."""
     with contextlib.suppress(OSError, KeyError):
@@ -90,6 +101,7 @@ def interrupted(cli: Cli, moment: Callable[[], Any], how: Callable[[subprocess.P
     try:
         wait_for("the moment", lambda: moment() or child.poll() is not None)
         assert child.poll() is None, child.communicate()
+        family = {p.pid: p for p in psutil.Process(child.pid).children(recursive=True)}
         how(child)
         out, err = child.communicate(timeout=30)
     finally:
@@ -102,10 +114,13 @@ def interrupted(cli: Cli, moment: Callable[[], Any], how: Callable[[subprocess.P
     assert document["error"]["code"] == "interrupted"
     assert "run the same command again" in document["error"]["hint"]
     assert "Traceback" not in err, err
-    wait_for("the end of every child", lambda: not session_of(child.pid), 15)
     left = servers(cli)
     assert len(left["postgres"]) <= 1
     assert len(left["hatchet"]) <= 1
+    # Whoever is no server has ended with the command, wherever its session: a worker would take the next one's tasks.
+    for pid in left["postgres"] + left["hatchet"]:
+        family.pop(pid, None)
+    wait_for("the end of every child", lambda: not session_of(child.pid) and not any(map(lives, family.values())), 2)
 
 
 def ctrl_c(child: subprocess.Popen[str]) -> None:

@@ -151,8 +151,8 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("databases", "a,b, c", tuple(DatabaseSetting(n, n) for n in "abc")),
     ("databases", [{"name": "a", "role": "b", "extensions": ["vector"]}], (DatabaseSetting("a", "b", ("vector",)),)),
     ("databases", "", ()),
-    ("env_names", "A=B,C=D", {"A": "B", "C": "D"}),
-    ("env_names", {"A": "B"}, {"A": "B"}),
+    ("env_names", "DATABASE_URL=B,OWLCLAW_PG_PORT=D", {"DATABASE_URL": "B", "OWLCLAW_PG_PORT": "D"}),
+    ("env_names", {"DATABASE_URL": "B"}, {"DATABASE_URL": "B"}),
     ("env_names", "", {}),
 ]
 
@@ -205,8 +205,10 @@ BAD: list[tuple[str, Any, str]] = [
     ("databases", [{"name": "a" * 64}], "no plain lower-case name"),
     ("databases", [{"name": "a", "extensions": ["x'y"]}], "no plain lower-case name"),
     ("env_names", 3, "a table of NAME = OTHER_NAME is wanted"),
-    ("env_names", {"A": "B C"}, "'B C' is no name of an environment variable (A)"),
-    ("env_names", "A=1B", "'1B' is no name of an environment variable (A)"),
+    ("env_names", {"DATABASE_URL": "B C"}, "'B C' is no name of an environment variable (DATABASE_URL)"),
+    ("env_names", "DATABASE_URL=1B", "'1B' is no name of an environment variable (DATABASE_URL)"),
+    ("env_names", {"HATCHET_API_TOKN": "B"}, "did you mean HATCHET_API_TOKEN?"),
+    ("env_names", {"DATABASE_URL": "OWLCLAW_PG_PORT"}, "two keys would have one name"),
     ("env_names", "A", "a table of NAME = OTHER_NAME is wanted"),
 ]
 
