@@ -42,8 +42,8 @@ from owlclaw_up.modes import MODES, choose, choose_server, design, moved_ports, 
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.receipts import STATE_DIR, Ledger, now_text, project_lock
 from owlclaw_up.redaction import Redactor
-from owlclaw_up.settings import Settings, find_project, load
-from owlclaw_up.spec import ADMIN_EMAIL, StackSpec
+from owlclaw_up.settings import DatabaseSetting, Settings, find_project, load, wanted_databases
+from owlclaw_up.spec import ADMIN_EMAIL, APPLICATION_DATABASE, StackSpec
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.smoke import Prove, kept_smoke
@@ -264,7 +264,8 @@ def status(project: Project) -> Outcome:
     urls = {}
     if durable:
         urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
-    urls["postgres"] = f"postgresql://owlclaw@{_host_of(project)}:{kept['postgres']}/owlclaw"
+    application = _application(project)
+    urls["postgres"] = f"postgresql://{application.role}@{_host_of(project)}:{kept['postgres']}/{application.name}"
     return Outcome(
         "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
         endpoints=urls, env_file=_relative(project, project.root / project.settings.env_file.value),
@@ -323,7 +324,7 @@ def variables(project: Project) -> dict[str, str]:
 def endpoints(spec: StackSpec) -> dict[str, str]:
     """Where things answer; no passwords."""
     host = "localhost" if spec.postgres.embedded else spec.postgres.admin.host or "localhost"
-    application = spec.database("owlclaw")
+    application = spec.database(APPLICATION_DATABASE)
     urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
     if spec.engine is None:
         return urls
@@ -350,6 +351,11 @@ def _relative(project: Project, path: Path) -> str:
     return os.path.relpath(path, project.root) if path.is_relative_to(project.root) else str(path)
 
 
+def _application(project: Project) -> DatabaseSetting:
+    """The application's database, as it is wanted."""
+    return next(d for d in wanted_databases(project.settings) if d.name == APPLICATION_DATABASE)
+
+
 def _host_of(project: Project) -> str:
     kept = project.ledger.recall("postgres")
     return "localhost" if kept.get("kind") == "embedded" else str(kept.get("where", "localhost")).rpartition(":")[0]
@@ -367,7 +373,7 @@ def _notes(prepared: Prepared) -> Sequence[str]:
     if prepared.spec.postgres.embedded:
         for candidate in refused_servers(prepared.facts):
             notes.append(
-                f"a PostgreSQL at {candidate.login.where} answers and is left alone ({candidate.source}: "
+                f"what is at {candidate.login.where} cannot be used and is left alone ({candidate.source}: "
                 f"{candidate.look.detail.splitlines()[0] if hasattr(candidate.look, 'detail') else ''}); "
                 f"to use it: owlclaw-up --admin-url postgresql://..."
             )
@@ -412,11 +418,12 @@ def _services(project: Project, facts: Facts) -> tuple[Service, ...]:
     if kept.get("kind"):
         server = stack.on_server.server
         look = found(server)
-        login = stack.on_server.logins.get("owlclaw")
+        role = _application(project).role
+        login = stack.on_server.logins.get(role)
         if look is not None and login is not None and login.password:
-            state, detail = "running", f"{kept['kind']}, answers role owlclaw on {kept.get('where')}"
+            state, detail = "running", f"{kept['kind']}, answers role {role} on {kept.get('where')}"
         elif look is not None:
-            state, detail = "incomplete", "the server answers; database or role owlclaw is missing"
+            state, detail = "incomplete", f"the server answers; database or role {role} is missing"
         else:
             state = "stopped" if isinstance(server, Absent) else "unreachable"
             detail = server.why if isinstance(server, (Absent, Unknown)) else ""

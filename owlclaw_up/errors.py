@@ -162,13 +162,13 @@ class PostgresUnusable(PreconditionError):
 class RolePasswordUnknown(PreconditionError):
     code = "role-password-unknown"
 
-    def __init__(self, role: str, server: str, secrets_file: Path) -> None:
+    def __init__(self, role: str, database: str, server: str, secrets_file: Path) -> None:
         super().__init__(
             f"role {role!r} exists on {server} already, and its password is not known here",
             hint=(
                 f"two ways out: write its password into {secrets_file} as "
                 f'{{"passwords": {{"{role}": "..."}}}}, or let owlclaw-up use another role: '
-                f'set databases = [{{name = "{role}", role = "{role}_up"}}] in owlclaw-up.toml'
+                f'set databases = [{{name = "{database}", role = "{role}_up"}}] in owlclaw-up.toml'
             ),
         )
 
@@ -179,7 +179,10 @@ class DatabaseNotOurs(PreconditionError):
     def __init__(self, database: str, owner: str, wanted: str, server: str) -> None:
         super().__init__(
             f"database {database!r} on {server} belongs to {owner!r}, not to {wanted!r}, and is left as it is",
-            hint=f"ALTER DATABASE {database} OWNER TO {wanted}; or name another database in owlclaw-up.toml",
+            hint=(
+                f"two ways out: ALTER DATABASE {database} OWNER TO {wanted} (once that role exists), or use its owner: "
+                f'set databases = [{{name = "{database}", role = "{owner}"}}] in owlclaw-up.toml'
+            ),
         )
 
 

@@ -437,7 +437,7 @@ def _database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook
     for wanted in wanted_databases(settings):
         login = on_server.logins.get(wanted.role)
         if login is not None and login.password is None:
-            raise RolePasswordUnknown(wanted.role, where, ledger.secrets_path)
+            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path)
         seen = on_server.databases.get(wanted.name)
         if seen is not None and seen.exists and seen.owner != wanted.role:
             raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, where)

@@ -78,9 +78,10 @@ class Vault:
         return [this, *self.env_originals.get("others", ())]
 
     def texts(self) -> list[str]:
-        """Every secret text, for redaction."""
+        """Every secret text, for redaction; a password that is its role's name hides nothing, and would mask every text."""
         originals = [v for file in self.originals() for v in file["values"].values() if v]
-        return [*self.passwords.values(), *self.engine.values(), self.token, self.admin_url, *originals]
+        passwords = [password for role, password in self.passwords.items() if password != role]
+        return [*passwords, *self.engine.values(), self.token, self.admin_url, *originals]
 
 
 def new_password() -> Secret:

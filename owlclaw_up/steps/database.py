@@ -77,7 +77,7 @@ class EnsureDatabase:
         refusal = postgres.login_works(self.spec.login(wanted))
         if refusal is not None:
             if refusal.kind == "login":
-                raise RolePasswordUnknown(wanted.role, admin.where, self.ledger.secrets_path)
+                raise RolePasswordUnknown(wanted.role, wanted.name, admin.where, self.ledger.secrets_path)
             raise PostgresUnusable(
                 f"postgres-{refusal.kind}",
                 f"role {wanted.role!r} cannot use database {wanted.name!r} on {admin.where}",

@@ -59,7 +59,7 @@ CASES: list[tuple[UpError, str, int, str, str]] = [
     (PortDenied(80, "gRPC", "Permission denied", "grpc-port"), "port-denied", 3, "port 80 (gRPC): Permission denied", "--grpc-port PORT"),
     (NoFreePort("gRPC", 1, 200), "no-free-port", 3, "between 1 and 200", "ss -ltnp"),
     (PostgresUnusable("postgres-login", "refused", hint="x"), "postgres-login", 3, "refused", "x"),
-    (RolePasswordUnknown("hatchet", "localhost:5432", PATH), "role-password-unknown", 3, "role 'hatchet'", '"hatchet_up"'),
+    (RolePasswordUnknown("hatchet", "hatchet", "localhost:5432", PATH), "role-password-unknown", 3, "role 'hatchet'", '"hatchet_up"'),
     (DatabaseNotOurs("d", "alice", "bob", "h:1"), "database-owner", 3, "'alice', not to 'bob'", "ALTER DATABASE d OWNER TO bob"),
     (EnvFileRefused(PATH, "git tracks it", "git rm"), "env-file", 3, f"{PATH} is not touched: git tracks it", "git rm"),
     (EngineUnusable("engine-missing", "no folder", hint="ls"), "engine-missing", 3, "no folder", "ls"),
