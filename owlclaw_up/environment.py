@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from owlclaw_up.design import design, moved_ports
 from owlclaw_up.errors import PreconditionError, UpError
 from owlclaw_up.executor import apply
-from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather, look_at_databases
+from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather
+from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import (
@@ -38,10 +40,11 @@ from owlclaw_up.model import (
     Unknown,
     found,
 )
-from owlclaw_up.modes import MODES, choose, choose_server, design, moved_ports, refused_servers
+from owlclaw_up.modes import MODES, choose
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.receipts import STATE_DIR, Ledger, now_text, project_lock
 from owlclaw_up.redaction import Redactor
+from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.settings import DatabaseSetting, Settings, find_project, load, wanted_databases
 from owlclaw_up.spec import ADMIN_EMAIL, APPLICATION_DATABASE, StackSpec
 from owlclaw_up.steps import build, removals

@@ -243,8 +243,12 @@ class Ledger:
 
     def remember(self, key: str, **values: Any) -> None:
         """Keep values of a step under its key, and save."""
-        self.state.data.setdefault(key, {}).update(values)
+        self.keep(key, **values)
         self.save()
+
+    def keep(self, key: str, **values: Any) -> None:
+        """Keep values of a step; they are saved together with the receipt that completes it."""
+        self.state.data.setdefault(key, {}).update(values)
 
     def recall(self, key: str) -> dict[str, Any]:
         return self.state.data.get(key, {})

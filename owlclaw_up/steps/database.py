@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from owlclaw_up.errors import DatabaseNotOurs, PostgresUnusable, RolePasswordUnknown
-from owlclaw_up.facts import UTC_NAMES, Facts, admin_login
+from owlclaw_up.facts import Facts
+from owlclaw_up.facts.servers import UTC_NAMES, admin_login
 from owlclaw_up.host.base import ServerLook, ServerRefusal
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger

@@ -172,7 +172,7 @@ class WriteDotenv:
             self.ledger.save_secrets()
 
     def _warn_unignored(self, run: Run) -> None:
-        from owlclaw_up.facts import look_at_dotenv
+        from owlclaw_up.facts.dotenv import look_at_dotenv
 
         look = look_at_dotenv(run.host, self.spec.env_path)
         if look.ignored is False:

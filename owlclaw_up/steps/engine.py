@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
-from owlclaw_up.facts import PORT_RANGE, Facts, running_engine
+from owlclaw_up.facts import Facts
+from owlclaw_up.facts.machine import PORT_RANGE
+from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
 from owlclaw_up.model import Action, Change, Finding, unchanged
@@ -298,7 +300,7 @@ class StartEngine(_EngineStep):
             process = run.host.processes.start(
                 [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log
             )
-            ledger.remember(
+            ledger.keep(
                 "engine",
                 pid=process.pid,
                 started=process.started,

@@ -124,13 +124,12 @@ class StartServer:
         if running is None:
             with ledger.creating("process", name="postgres"):
                 process = run.host.embedded.start(place, _binaries(self.spec), port, _log(ledger))
-                ledger.remember(
-                    "postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock)
-                )
+                ledger.keep("postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock))
         else:
             # One that an interrupted run started.
             process = running[0]
             ledger.remember("postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock))
+            ledger.record("process", name="postgres")
 
         def tail() -> str:
             return "\n".join(run.host.files.tail(_log(ledger), 15))

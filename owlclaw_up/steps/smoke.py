@@ -66,7 +66,7 @@ class Prove:
         return Change(Action.RUN, what)
 
     def apply(self, run: Run) -> Applied:
-        from owlclaw_up.facts import look_at_sdk
+        from owlclaw_up.facts.machine import look_at_sdk
 
         sdk = found(look_at_sdk())
         proofs = [self._sql(run), *self._work(run)]

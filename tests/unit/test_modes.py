@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from owlclaw_up.design import design, moved_ports
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts import (
-    DEFAULT_PORTS,
     DatabasesLook,
     DotenvLook,
     Facts,
@@ -23,12 +23,14 @@ from owlclaw_up.facts import (
     ServerCandidate,
     StackLook,
 )
+from owlclaw_up.facts.machine import DEFAULT_PORTS
 from owlclaw_up.host.base import DatabaseLook, PortLook, PortOwner, ProcessId, ServerLook, ServerRefusal
 from owlclaw_up.host.docker import DockerLook
 from owlclaw_up.host.engines import EngineRefused
 from owlclaw_up.model import Absent, Decision, Found, Mode, Secret, Unknown
-from owlclaw_up.modes import MODES, choose, choose_server, design, moved_ports, refused_servers
+from owlclaw_up.modes import MODES, choose
 from owlclaw_up.receipts import Ledger, State
+from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.settings import Settings, load
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries, StackSpec
 from tests.unit.fakes import NOW, make_engine, make_facts, make_ledger, make_login, make_server

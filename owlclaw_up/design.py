@@ -1,0 +1,223 @@
+"""The wanted state of the chosen mode: every port, name and password fixed before anything is touched. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from owlclaw_up.errors import (
+    DatabaseNotOurs,
+    EnvFileRefused,
+    NoFreePort,
+    PortDenied,
+    PortTaken,
+    PostgresUnusable,
+    PreconditionError,
+    RolePasswordUnknown,
+)
+from owlclaw_up.facts import DatabasesLook, Facts
+from owlclaw_up.host.base import ServerLogin, ServerLook
+from owlclaw_up.host.embedded import SUPERUSER
+from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
+from owlclaw_up.modes import usable_engine
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings, wanted_databases
+from owlclaw_up.spec import (
+    ADMIN_EMAIL,
+    EMBEDDED_MAX_CONNECTIONS,
+    HATCHET_DATABASE,
+    TENANT_ID,
+    DatabaseSpec,
+    EngineBinaries,
+    EngineSpec,
+    Ports,
+    PostgresSpec,
+    StackSpec,
+)
+
+# Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
+BTREE_GIST_MIGRATION = 20260522014401
+# Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
+_POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
+_PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
+_PURPOSES = {
+    "dashboard": "the dashboard",
+    "grpc": "gRPC",
+    "postgres": "our PostgreSQL",
+    "api": "the engine's API",
+    "frontend": "the engine's frontend",
+    "health": "the engine's health check",
+}
+
+
+def design(
+    facts: Facts, decision: Decision, server: ServerLook | None, on_server: DatabasesLook, settings: Settings,
+    ledger: Ledger,
+) -> StackSpec:  # fmt: skip
+    """The wanted state, every value fixed. An existing value wins over a generated one.
+
+    Args:
+        server: the user's own server, None for an embedded one.
+        on_server: what that server has of our databases and roles.
+
+    Raises:
+        PortTaken, PortDenied, NoFreePort: a public port cannot be had.
+        RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
+    """
+    engine = usable_engine(facts) if decision.mode is Mode.NATIVE else None
+    check_env_file(facts)
+    ports = _ports(facts, settings, ledger, server, wants_engine=engine is not None)
+    postgres = _postgres_spec(facts, server, ports, ledger)
+    databases = _database_specs(settings, ledger, on_server)
+    engine_spec = None
+    if isinstance(engine, EngineBinaries):
+        _check_btree_gist(on_server, postgres)
+        free = postgres.max_connections - _KEPT_FREE
+        engine_spec = EngineSpec(
+            binaries=engine,
+            admin_email=ADMIN_EMAIL,
+            admin_password=settings.admin_password.value or ledger.password("dashboard"),
+            tenant=TENANT_ID,
+            max_conns=max(5, min(50, free // _POOLS - _POOL_EXTRA)),
+            rabbitmq=settings.rabbitmq_url.value,
+        )
+    return StackSpec(
+        project=ledger.project,
+        state_dir=ledger.directory,
+        mode=decision.mode,
+        ports=ports,
+        postgres=postgres,
+        databases=databases,
+        engine=engine_spec,
+        env_path=ledger.project / settings.env_file.value,
+        env_names=settings.env_names.value,
+        server_url_is=settings.hatchet_server_url.value,
+        token_lifetime_hours=settings.token_lifetime.value,
+        smoke=settings.smoke.value,
+        smoke_again=settings.smoke.explicit,
+        timeout=settings.timeout.value,
+    )
+
+
+def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, wants_engine: bool) -> Ports:
+    choices = found(facts.ports)
+    if choices is None:
+        why = facts.ports.why if isinstance(facts.ports, (Absent, Unknown)) else ""
+        raise PreconditionError(f"the ports of this machine could not be looked at: {why}", hint="owlclaw-up plan")
+    ours: set[str] = set()
+    if facts.our_stack.engine_process is not None:
+        ours |= {"dashboard", "grpc", "api", "frontend", "health"}
+    if facts.our_stack.server_process is not None:
+        ours.add("postgres")
+    numbers: dict[str, int] = {}
+    for purpose, choice in choices.items():
+        needed = server is None if purpose == "postgres" else wants_engine
+        wanted = choice.wanted
+        kept = ledger.state.ports.get(purpose)
+        if purpose in ours and wanted.port == kept:
+            numbers[purpose] = wanted.port
+            continue
+        setting = _PUBLIC_PORTS.get(purpose)
+        asked = setting is not None and getattr(settings, setting.replace("-", "_")).explicit
+        # A public port that is written into tokens and dotenv files never moves silently.
+        if needed and setting is not None and (asked or kept == wanted.port):
+            if wanted.state == "busy":
+                raise PortTaken(wanted.port, _PURPOSES[purpose], str(wanted.owner or "another process"), setting)
+            if wanted.state == "denied":
+                raise PortDenied(wanted.port, _PURPOSES[purpose], wanted.why, setting)
+        if choice.free is None:
+            if needed:
+                raise NoFreePort(_PURPOSES[purpose], wanted.port, wanted.port + 200)
+            numbers[purpose] = wanted.port
+            continue
+        numbers[purpose] = choice.free
+    if server is not None:
+        numbers["postgres"] = server.login.port or 5432
+    return Ports(**numbers)
+
+
+def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
+    """What to say of default ports that somebody else has."""
+    notes = []
+    choices = found(facts.ports) or {}
+    ports = dataclasses.asdict(spec.ports)
+    for purpose in ("dashboard", "grpc", "postgres"):
+        needed = spec.postgres.embedded if purpose == "postgres" else spec.engine is not None
+        choice = choices.get(purpose)
+        if needed and choice and choice.wanted.port != ports[purpose] and choice.wanted.state != "free":
+            taken = (
+                f"taken by {choice.wanted.owner or 'another process'}"
+                if choice.wanted.state == "busy"
+                else f"reserved by the system ({choice.wanted.why})"
+            )
+            notes.append(
+                f"port {choice.wanted.port} is {taken}; {_PURPOSES[purpose]} uses {ports[purpose]}, and keeps it"
+            )
+    return notes
+
+
+def _postgres_spec(facts: Facts, server: ServerLook | None, ports: Ports, ledger: Ledger) -> PostgresSpec:
+    if server is not None:
+        return PostgresSpec(
+            "local", server.login, server.source, server.max_connections, server.identity
+        )  # fmt: skip
+    binaries = found(facts.postgres_binaries)
+    admin = ServerLogin("127.0.0.1", ports.postgres, SUPERUSER, ledger.password(SUPERUSER))
+    return PostgresSpec(
+        "embedded", admin, "embedded", EMBEDDED_MAX_CONNECTIONS, binaries=binaries[0] if binaries else None
+    )
+
+
+def _database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:
+    specs = []
+    server = found(on_server.server)
+    where = server.login.where if server else "the server"
+    for wanted in wanted_databases(settings):
+        login = on_server.logins.get(wanted.role)
+        if login is not None and login.password is None:
+            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path)
+        seen = on_server.databases.get(wanted.name)
+        if seen is not None and seen.exists and seen.owner != wanted.role:
+            raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, where)
+        password = login.password if login is not None and login.password else ledger.password(wanted.role)
+        specs.append(DatabaseSpec(wanted.name, wanted.role, password, wanted.extensions))
+    return tuple(specs)
+
+
+def _check_btree_gist(on_server: DatabasesLook, postgres: PostgresSpec) -> None:
+    """Hatchet creates the extension itself and fails where somebody was there first."""
+    seen = on_server.databases.get(HATCHET_DATABASE)
+    if seen is None or "btree_gist" not in seen.extensions or (seen.migration or 0) >= BTREE_GIST_MIGRATION:
+        return
+    raise PostgresUnusable(
+        "postgres-btree-gist-exists",
+        f"database {HATCHET_DATABASE!r} on {postgres.admin.where} has btree_gist already, and Hatchet's migration fails on that",
+        hint=f'if nothing there uses it: psql -d {HATCHET_DATABASE} -c "DROP EXTENSION btree_gist"; then owlclaw-up',
+    )
+
+
+def check_env_file(facts: Facts) -> None:
+    """The dotenv file can be edited without harm.
+
+    Raises:
+        EnvFileRefused: it is a directory, not UTF-8, read-only, unreadable, or tracked by git.
+    """
+    dotenv = found(facts.dotenv)
+    if dotenv is None:
+        why = facts.dotenv.why if isinstance(facts.dotenv, (Absent, Unknown)) else ""
+        raise EnvFileRefused(facts.project, why, "ls -la")
+    path = dotenv.path
+    other = "or use another file: --env-file PATH"
+    if dotenv.kind == "directory":
+        raise EnvFileRefused(path, "it is a directory", f"move it away, {other}")
+    if dotenv.kind == "unreadable":
+        raise EnvFileRefused(path, f"it cannot be read: {dotenv.error}", f"ls -l {path}; {other}")
+    if dotenv.kind == "missing":
+        return
+    if dotenv.error:
+        raise EnvFileRefused(path, dotenv.error, f"save it as UTF-8, {other}")
+    if dotenv.tracked:
+        raise EnvFileRefused(
+            path, "git tracks it, and secrets would be committed", f"git rm --cached {path.name}; {other}"
+        )
+    if not dotenv.mode & 0o200:
+        raise EnvFileRefused(path, "it is read-only", f"chmod u+w {path}; {other}")

@@ -1,0 +1,116 @@
+"""What the machine is: `gather` looks at everything side by side, each probe with its own deadline. Read-only.
+
+A probe that crashes or runs out of time gives `Unknown`, and the others go on. One place to add a probe: `_probes`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from typing import Any
+
+from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
+from owlclaw_up.facts.machine import (
+    find_engines,
+    look_at_platform,
+    look_at_ports,
+    look_at_proxies,
+    look_at_sdk,
+    look_for_binaries,
+)
+from owlclaw_up.facts.servers import look_for_servers
+from owlclaw_up.facts.stack import look_at_stack
+from owlclaw_up.facts.values import (
+    DatabasesLook,
+    DotenvLook,
+    Facts,
+    LoginLook,
+    PlatformLook,
+    PortChoice,
+    SdkLook,
+    ServerCandidate,
+    Shadow,
+    StackLook,
+    TokenLook,
+)
+from owlclaw_up.host import docker
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Fact, Found, Unknown
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings
+
+# Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
+# busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
+DEADLINES = {"docker": 1.0, "servers": 4.0}
+DEADLINE = 10.0
+# A server that was named is worth a slow network.
+NAMED_SERVER_DEADLINE = 8.0
+
+__all__ = [
+    "DatabasesLook",
+    "DotenvLook",
+    "Facts",
+    "LoginLook",
+    "PlatformLook",
+    "PortChoice",
+    "SdkLook",
+    "ServerCandidate",
+    "Shadow",
+    "StackLook",
+    "TokenLook",
+    "gather",
+]
+
+
+def gather(host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = ()) -> Facts:
+    """Look at everything, side by side.
+
+    Args:
+        host: only its read side is used.
+        settings: which server, ports, folders are wanted.
+        ledger: what an earlier run made.
+        only: names of the probes to run; all where empty. The others' facts are unknown.
+    """
+    every = _probes(host, settings, ledger)
+    probes = {name: probe for name, probe in every.items() if not only or name in only}
+    named = settings.admin_url.value is not None
+    results: dict[str, Fact[Any]] = {}
+    seconds: dict[str, float] = {}
+
+    def run(name: str, probe: Callable[[], Fact[Any]]) -> None:
+        begun = host.clock.monotonic()
+        try:
+            answer = probe()
+        except Exception as error:  # a probe that crashes is an unknown fact, and the others go on
+            answer = Unknown(f"the look failed: {type(error).__name__}: {error}")
+        results.setdefault(name, answer)
+        seconds[name] = host.clock.monotonic() - begun
+
+    begun = host.clock.monotonic()
+    threads = {}
+    for name, probe in probes.items():
+        threads[name] = threading.Thread(target=run, args=(name, probe), daemon=True)
+        threads[name].start()
+    for name, thread in threads.items():
+        limit = NAMED_SERVER_DEADLINE if named and name == "servers" else DEADLINES.get(name, DEADLINE)
+        thread.join(max(0.0, limit - (host.clock.monotonic() - begun)))
+        results.setdefault(name, Unknown(f"no answer within {limit:.1f} s"))
+    return Facts(
+        ledger.project, seconds=seconds, **{name: results.get(name, Unknown("not looked at")) for name in every}
+    )
+
+
+def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Fact[Any]]]:
+    return {
+        "stack": lambda: Found(look_at_stack(host, settings, ledger)),
+        "servers": lambda: Found(look_for_servers(host, settings, ledger)),
+        "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
+        "postgres_binaries": lambda: look_for_binaries(host, ledger),
+        "docker": lambda: docker.look(host.environ),
+        "ports": lambda: Found(look_at_ports(host, settings, ledger)),
+        "platform": lambda: Found(look_at_platform(ledger.project)),
+        "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
+        "shadows": lambda: Found(look_for_shadows(host, ledger.project, settings.env_file.value)),
+        "sdk": look_at_sdk,
+        "proxies": lambda: Found(look_at_proxies(host.environ)),
+    }

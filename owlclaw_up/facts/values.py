@@ -1,0 +1,155 @@
+"""What is known of the machine: the values that probes give. Frozen, without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from owlclaw_up.host import docker, engines
+from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.model import Absent, Fact, Secret, found
+from owlclaw_up.spec import EngineBinaries, PostgresBinaries
+from owlclaw_up.token_claims import Claims
+
+
+@dataclass(frozen=True)
+class PlatformLook:
+    """Attributes: memory and disk in MiB, free for us; `uid` is -1 where there are none."""
+
+    system: str
+    machine: str
+    python: str
+    uid: int
+    memory_mib: int
+    disk_mib: int
+
+
+@dataclass(frozen=True)
+class PortChoice:
+    """A port that is wanted, and the next one that is free."""
+
+    wanted: PortLook
+    free: int | None
+
+
+@dataclass(frozen=True)
+class ServerCandidate:
+    """A PostgreSQL that may be there, and what came of asking it.
+
+    Attributes:
+        missing: where the login may not make everything: which of our roles, databases and settings are not there yet.
+    """
+
+    source: str
+    login: ServerLogin
+    look: ServerLook | ServerRefusal
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DotenvLook:
+    """The dotenv file.
+
+    Attributes:
+        kind: `missing`, `file`, `directory`, `unreadable`.
+        error: why its text cannot be edited, if so.
+    """
+
+    path: Path
+    kind: str
+    data: bytes = b""
+    values: Mapping[str, str] = field(default_factory=dict)
+    mode: int = 0
+    error: str = ""
+    tracked: bool = False
+    ignored: bool | None = None
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A place from which hatchet-sdk reads a value before, or over, the dotenv file."""
+
+    key: str
+    where: str
+    line: int | None
+    value: Secret
+
+
+@dataclass(frozen=True)
+class SdkLook:
+    """The hatchet-sdk that is installed beside us.
+
+    Attributes:
+        floor: the oldest engine that it drives without its legacy path.
+    """
+
+    version: str
+    floor: str
+
+
+@dataclass(frozen=True)
+class TokenLook:
+    """A token, its claims, and whether the engine takes it; None where that could not be asked."""
+
+    token: Secret
+    claims: Claims
+    grpc: GrpcLook | None
+
+
+@dataclass(frozen=True)
+class LoginLook:
+    """Whether an owner role lets us in.
+
+    Attributes:
+        password: the one that works, None where none does.
+        refusal: the last refusal.
+    """
+
+    password: Secret | None
+    refusal: ServerRefusal | None = None
+
+
+@dataclass(frozen=True)
+class DatabasesLook:
+    """Our databases and roles on one server. `logins` has an entry for every role that exists there."""
+
+    server: Fact[ServerLook] = field(default_factory=lambda: Absent("nothing was set up here yet"))
+    databases: Mapping[str, DatabaseLook] = field(default_factory=dict)
+    logins: Mapping[str, LoginLook] = field(default_factory=dict)
+    tenant: bool = False
+
+
+@dataclass(frozen=True)
+class StackLook:
+    """What stands of our own environment, as far as the state says there is one."""
+
+    server_process: ProcessId | None = None
+    on_server: DatabasesLook = field(default_factory=DatabasesLook)
+    engine_process: ProcessId | None = None
+    engine_ready: bool = False
+    engine_answers: str = ""
+    token: TokenLook | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that was seen, at one moment."""
+
+    project: Path
+    platform: Fact[PlatformLook]
+    ports: Fact[Mapping[str, PortChoice]]
+    servers: Fact[tuple[ServerCandidate, ...]]
+    docker: Fact[docker.DockerLook]
+    engines: Fact[tuple[EngineBinaries | engines.EngineRefused, ...]]
+    postgres_binaries: Fact[tuple[PostgresBinaries, ...]]
+    dotenv: Fact[DotenvLook]
+    shadows: Fact[tuple[Shadow, ...]]
+    sdk: Fact[SdkLook]
+    proxies: Fact[Mapping[str, str]]
+    stack: Fact[StackLook]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def our_stack(self) -> StackLook:
+        return found(self.stack) or StackLook()

@@ -1,0 +1,117 @@
+"""Which PostgreSQL holds the databases: the user's own where it can be used, and what stands against each. Pure."""
+
+from __future__ import annotations
+
+from owlclaw_up.errors import PostgresUnusable
+from owlclaw_up.facts import Facts, ServerCandidate
+from owlclaw_up.host.base import ServerLook, ServerRefusal
+from owlclaw_up.model import Absent, Mode, Unknown, found
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.settings import Settings
+
+OLDEST_POSTGRES = 140000
+
+
+def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) -> ServerLook | None:
+    """The user's own server to use, or None for an embedded one.
+
+    Raises:
+        PostgresUnusable: a server that was asked for, or that holds our databases, cannot be used.
+    """
+    kept = ledger.recall("postgres")
+    candidates = found(facts.servers) or ()
+    needs_engine = mode is not Mode.MOCK
+    if settings.admin_url.value is not None:
+        if not candidates:
+            why = facts.servers.why if isinstance(facts.servers, (Absent, Unknown)) else "no answer"
+            raise PostgresUnusable(
+                "postgres-unreachable",
+                f"the PostgreSQL of {settings.admin_url.origin} did not answer: {why}",
+                hint="check host and port in the URL",
+            )
+        return _require(candidates[0], needs_engine)
+    if kept.get("kind") == "local":
+        server = facts.our_stack.on_server.server
+        look = found(server)
+        if look is None:
+            why = server.why if isinstance(server, (Absent, Unknown)) else ""
+            raise PostgresUnusable(
+                "postgres-unreachable",
+                f"the PostgreSQL that holds our databases ({kept.get('where')}) cannot be used",
+                hint="start it, or give its admin login again: owlclaw-up --admin-url postgresql://...",
+                detail=why,
+            )
+        return look
+    if kept.get("kind") == "embedded":
+        return None
+    for candidate in candidates:
+        if isinstance(candidate.look, ServerLook) and server_fault(candidate, needs_engine) is None:
+            return candidate.look
+    return None
+
+
+def _require(candidate: ServerCandidate, needs_engine: bool) -> ServerLook:
+    fault = server_fault(candidate, needs_engine)
+    if fault is not None:
+        raise fault
+    assert isinstance(candidate.look, ServerLook)
+    return candidate.look
+
+
+def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable | None:
+    """What stands against using a server, or None."""
+    look, where, source = candidate.look, candidate.login.where, candidate.source
+    if isinstance(look, ServerRefusal):
+        texts = {
+            "malformed": (f"the URL of {source} is no PostgreSQL URL", "postgresql://user:password@host:5432/postgres"),
+            "refused": (f"nobody listens at {where} ({source})", "start that server, or correct host and port"),
+            "unreachable": (f"{where} ({source}) cannot be reached", "correct host and port, or check the network"),
+            "login": (f"{where} answers, and refuses the login of {source}", "correct user and password in the URL"),
+            "no-database": (f"{where} has no such database ({source})", "end the URL in /postgres"),
+            "not-postgres": (f"what listens at {where} is no PostgreSQL ({source})", "correct host and port"),
+            "starting": (
+                f"{where} is starting up or shutting down ({source})",
+                "wait for that server, then: owlclaw-up",
+            ),
+            "too-many-connections": (
+                f"{where} has no free connections ({source})",
+                "close idle sessions there, or raise its max_connections; then: owlclaw-up",
+            ),
+            "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
+            "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
+            "tls": (f"{where} and this client do not agree on TLS ({source})", "add ?sslmode=require or disable"),
+        }
+        message, hint = texts.get(look.kind, (f"{where} cannot be used ({source})", "see the detail"))
+        return PostgresUnusable(f"postgres-{look.kind}", message, hint=hint, detail=look.detail)
+    if look.version_num < OLDEST_POSTGRES:
+        return PostgresUnusable(
+            "postgres-too-old",
+            f"{where} runs PostgreSQL {look.version}; Hatchet needs 14 or newer",
+            hint="upgrade it, or let owlclaw-up start one of its own: leave out --admin-url",
+        )
+    if candidate.missing:
+        missing = " and ".join(
+            n for n, has in (("CREATEDB", look.createdb), ("CREATEROLE", look.createrole)) if not has
+        )
+        return PostgresUnusable(
+            "postgres-privileges",
+            f"the login {look.user!r} on {where} lacks {missing}, and something is to be made there",
+            hint=f"as a superuser there: ALTER ROLE {look.user} {missing.replace(' and ', ' ')}",
+            detail=f"not there yet: {', '.join(candidate.missing)}",
+        )
+    if needs_engine and "btree_gist" not in look.extensions:
+        return PostgresUnusable(
+            "postgres-btree-gist",
+            f"{where} has no btree_gist, which Hatchet's migrations create",
+            hint=f"install its contrib package, on Debian: apt-get install postgresql-contrib (server {look.major})",
+        )
+    return None
+
+
+def refused_servers(facts: Facts) -> list[ServerCandidate]:
+    """Servers that answer and cannot be used: somebody's, so they are left alone and said."""
+    return [
+        c
+        for c in found(facts.servers) or ()
+        if isinstance(c.look, ServerRefusal) and c.look.kind not in ("refused", "malformed")
+    ]
