@@ -15,6 +15,7 @@ from owlclaw_up.errors import (
     RolePasswordUnknown,
 )
 from owlclaw_up.facts import DatabasesLook, Facts
+from owlclaw_up.facts.machine import PORT_RANGE
 from owlclaw_up.host.base import ServerLogin, ServerLook
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
@@ -124,11 +125,12 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
                 raise PortTaken(wanted.port, _PURPOSES[purpose], str(wanted.owner or "another process"), setting)
             if wanted.state == "denied":
                 raise PortDenied(wanted.port, _PURPOSES[purpose], wanted.why, setting)
-        if choice.free is None:
-            if needed:
-                raise NoFreePort(_PURPOSES[purpose], wanted.port, wanted.port + 200)
-            numbers[purpose] = wanted.port
+        if not needed:
+            # Nobody of ours listens there in this mode: what was chosen stays.
+            numbers[purpose] = wanted.port if asked or kept else choice.free or wanted.port
             continue
+        if choice.free is None:
+            raise NoFreePort(_PURPOSES[purpose], wanted.port, wanted.port + PORT_RANGE)
         numbers[purpose] = choice.free
     if server is not None:
         numbers["postgres"] = server.login.port or 5432

