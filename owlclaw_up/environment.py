@@ -42,7 +42,7 @@ from owlclaw_up.model import (
 )
 from owlclaw_up.modes import MODES, choose
 from owlclaw_up.planner import Plan, plan
-from owlclaw_up.receipts import STATE_DIR, Ledger, now_text, project_lock
+from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.redaction import Redactor
 from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.settings import DatabaseSetting, Settings, find_project, load, wanted_databases
@@ -168,7 +168,7 @@ def _apply_up(
     for note in notes:
         listener(Note(note))
     project.ledger.prepare()
-    reports, run, error = apply(prepared.plan, project.host, deadline, _logging(project, listener, command))
+    reports, run, error = apply(prepared.plan, project.host, deadline, _both(_logger(project, command), listener))
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
     findings = tuple(run.findings) + _findings(project, facts, spec)
@@ -488,11 +488,7 @@ def _both(one: Listener, other: Listener) -> Listener:
     return listen
 
 
-def _logging(project: Project, listener: Listener, command: str) -> Listener:
-    return _both(_logger(project, command), listener)
-
-
 __all__ = [
-    "STATE_DIR", "NoEnvironment", "Prepared", "Project", "down", "endpoints", "failure", "open_project", "prepare",
+    "NoEnvironment", "Prepared", "Project", "down", "endpoints", "failure", "open_project", "prepare",
     "reset", "silent", "smoke", "status", "up", "variables",
 ]  # fmt: skip

@@ -15,8 +15,6 @@ from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import PostgresBinaries, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 
-_START_SECONDS = 30.0
-
 
 def _log(ledger: Ledger) -> Path:
     return ledger.logs / "postgres.log"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import Child, ServerLogin
+from owlclaw_up.host.base import Child
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
@@ -88,9 +88,8 @@ class Prove:
     def _sql(self, run: Run) -> Proof:
         run.say("SQL as the application's role")
         login = self.spec.login(self.spec.database(APPLICATION_DATABASE))
-        local = ServerLogin(login.host, login.port, login.user, login.password, login.database, login.options)
         begun = run.host.clock.monotonic()
-        refusal = run.host.postgres.login_works(local)
+        refusal = run.host.postgres.login_works(login)
         seconds = run.host.clock.monotonic() - begun
         if refusal is None:
             return Proof("sql", "passed", seconds, f"{login.database} answers role {login.user}")

@@ -6,7 +6,6 @@ rich is imported only where there is one.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -291,7 +290,3 @@ def problem(error: Any, stream: TextIO, *, colour: bool, verbose: bool) -> None:
     if error.hint:
         print(f"\nhint: {error.hint}", file=stream)
     print(f"\n{dim}[{error.code}] exit {error.exit_code}{end}", file=stream, flush=True)
-
-
-def stdout_screen(colour: bool) -> Screen:
-    return Screen(sys.stdout, colour=colour)
