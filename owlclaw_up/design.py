@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from owlclaw_up.compose_design import adoptable, compose_spec, learn_by_hand, published_ports
 from owlclaw_up.errors import (
     DatabaseNotOurs,
     EnvFileRefused,
@@ -15,11 +17,11 @@ from owlclaw_up.errors import (
     RolePasswordUnknown,
 )
 from owlclaw_up.facts import DatabasesLook, Facts
-from owlclaw_up.facts.machine import PORT_RANGE
+from owlclaw_up.facts.machine import INNER_PORTS, PORT_RANGE
 from owlclaw_up.host.base import ServerLogin, ServerLook
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
-from owlclaw_up.modes import usable_engine
+from owlclaw_up.modes import MODES, usable_engine
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, wanted_databases
 from owlclaw_up.spec import (
@@ -27,9 +29,11 @@ from owlclaw_up.spec import (
     EMBEDDED_MAX_CONNECTIONS,
     HATCHET_DATABASE,
     TENANT_ID,
+    ContainerEngine,
     DatabaseSpec,
     EngineBinaries,
     EngineSpec,
+    NativeEngine,
     Ports,
     PostgresSpec,
     StackSpec,
@@ -56,6 +60,8 @@ def design(
 ) -> StackSpec:  # fmt: skip
     """The wanted state, every value fixed. An existing value wins over a generated one.
 
+    A stack lifted by hand is taken as it is: its ports, its passwords, its own keys.
+
     Args:
         server: the user's own server, None for an embedded one.
         on_server: what that server has of our databases and roles.
@@ -64,23 +70,30 @@ def design(
         PortTaken, PortDenied, NoFreePort: a public port cannot be had.
         RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
     """
-    engine = usable_engine(facts) if decision.mode is Mode.NATIVE else None
     check_env_file(facts)
-    ports = _ports(facts, settings, ledger, server, wants_engine=engine is not None)
-    postgres = _postgres_spec(facts, server, ports, ledger)
+    compose = compose_spec(facts, decision.mode, settings, ledger)
+    if compose is not None and compose.adopted:
+        learn_by_hand(facts, ledger)
+    ports = _ports(facts, settings, ledger, server, decision.mode)
+    postgres = _postgres_spec(facts, server, ports, ledger, decision.mode)
     databases = _database_specs(settings, ledger, on_server)
-    engine_spec = None
-    if isinstance(engine, EngineBinaries):
+    engine_spec: EngineSpec | None = None
+    if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
         free = postgres.max_connections - _KEPT_FREE
-        engine_spec = EngineSpec(
-            binaries=engine,
-            admin_email=ADMIN_EMAIL,
-            admin_password=settings.admin_password.value or ledger.password("dashboard"),
-            tenant=TENANT_ID,
-            max_conns=max(5, min(50, free // _POOLS - _POOL_EXTRA)),
-            rabbitmq=settings.rabbitmq_url.value,
-        )
+        told: dict[str, Any] = {
+            "admin_email": ADMIN_EMAIL,
+            "admin_password": settings.admin_password.value or ledger.password("dashboard"),
+            "tenant": TENANT_ID,
+            "max_conns": max(5, min(50, free // _POOLS - _POOL_EXTRA)),
+            "rabbitmq": settings.rabbitmq_url.value,
+        }
+        if compose is not None:
+            engine_spec = ContainerEngine(**told, image=settings.hatchet_image.value)
+        else:
+            binaries = usable_engine(facts)
+            assert isinstance(binaries, EngineBinaries)
+            engine_spec = NativeEngine(**told, binaries=binaries)
     return StackSpec(
         project=ledger.project,
         state_dir=ledger.directory,
@@ -96,23 +109,30 @@ def design(
         smoke=settings.smoke.value,
         smoke_again=settings.smoke.explicit,
         timeout=settings.timeout.value,
+        compose=compose,
     )
 
 
-def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, wants_engine: bool) -> Ports:
+def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, mode: Mode) -> Ports:
     choices = found(facts.ports)
     if choices is None:
         why = facts.ports.why if isinstance(facts.ports, (Absent, Unknown)) else ""
         raise PreconditionError(f"the ports of this machine could not be looked at: {why}", hint="owlclaw-up plan")
     ours: set[str] = set()
     if facts.our_stack.engine_process is not None:
-        ours |= {"dashboard", "grpc", "api", "frontend", "health"}
+        ours |= {"dashboard", "grpc", *INNER_PORTS}
     if facts.our_stack.server_process is not None:
         ours.add("postgres")
+    running = published_ports(facts)
+    ours |= {purpose for purpose, port in running.items() if ledger.state.ports.get(purpose) == port}
+    by_hand = published_ports(facts, stopped=True) if adoptable(facts, mode) else {}
     numbers: dict[str, int] = {}
     for purpose, choice in choices.items():
-        needed = server is None if purpose == "postgres" else wants_engine
+        needed = _needed(purpose, mode, server is None)
         wanted = choice.wanted
+        if purpose in by_hand:
+            numbers[purpose] = by_hand[purpose]
+            continue
         kept = ledger.state.ports.get(purpose)
         if purpose in ours and wanted.port == kept:
             numbers[purpose] = wanted.port
@@ -137,15 +157,27 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
     return Ports(**numbers)
 
 
+def _needed(purpose: str, mode: Mode, own_server: bool) -> bool:
+    """Whether something of ours shall listen on the port of that purpose."""
+    if purpose == "postgres":
+        return own_server
+    # A container has inner ports of its own; in `hatchet-only` it may have to share this machine's.
+    return MODES[mode].durable and (purpose not in INNER_PORTS or mode is not Mode.FULL)
+
+
 def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
     """What to say of default ports that somebody else has."""
     notes = []
     choices = found(facts.ports) or {}
     ports = dataclasses.asdict(spec.ports)
     for purpose in ("dashboard", "grpc", "postgres"):
-        needed = spec.postgres.embedded if purpose == "postgres" else spec.engine is not None
         choice = choices.get(purpose)
-        if needed and choice and choice.wanted.port != ports[purpose] and choice.wanted.state != "free":
+        if (
+            _needed(purpose, spec.mode, spec.postgres.ours)
+            and choice
+            and choice.wanted.port != ports[purpose]
+            and choice.wanted.state != "free"
+        ):
             taken = (
                 f"taken by {choice.wanted.owner or 'another process'}"
                 if choice.wanted.state == "busy"
@@ -157,16 +189,22 @@ def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
     return notes
 
 
-def _postgres_spec(facts: Facts, server: ServerLook | None, ports: Ports, ledger: Ledger) -> PostgresSpec:
+def _postgres_spec(
+    facts: Facts, server: ServerLook | None, ports: Ports, ledger: Ledger, mode: Mode
+) -> PostgresSpec:  # fmt: skip
     if server is not None:
         return PostgresSpec(
             "local", server.login, server.source, server.max_connections, server.identity
         )  # fmt: skip
-    binaries = found(facts.postgres_binaries)
     admin = ServerLogin("127.0.0.1", ports.postgres, SUPERUSER, ledger.password(SUPERUSER))
+    if mode is Mode.FULL:
+        return PostgresSpec("container", admin, "container", EMBEDDED_MAX_CONNECTIONS)
+    binaries, docker = found(facts.postgres_binaries), found(facts.docker)
+    bridge = docker.look if mode is Mode.HATCHET_ONLY and docker else None
     return PostgresSpec(
-        "embedded", admin, "embedded", EMBEDDED_MAX_CONNECTIONS, binaries=binaries[0] if binaries else None
-    )
+        "embedded", admin, "embedded", EMBEDDED_MAX_CONNECTIONS, binaries=binaries[0] if binaries else None,
+        bridge=bridge.gateway if bridge else "", bridge_subnet=bridge.subnet if bridge else "",
+    )  # fmt: skip
 
 
 def _database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:

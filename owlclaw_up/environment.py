@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from owlclaw_up.design import design, moved_ports
-from owlclaw_up.errors import PreconditionError, UpError
+from owlclaw_up.errors import PRECONDITION, PreconditionError, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather
 from owlclaw_up.facts.servers import look_at_databases
@@ -29,6 +29,7 @@ from owlclaw_up.model import (
     Listener,
     Login,
     Mode,
+    Move,
     Note,
     Outcome,
     Secret,
@@ -106,22 +107,26 @@ def open_project(
     return opened
 
 
-def prepare(project: Project) -> Prepared:
+def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
     """Look, decide, design, plan. Changes nothing.
+
+    Args:
+        moves: modes that were tried already, and failed for good.
 
     Raises:
         UpError: a precondition is not met.
     """
     settings, ledger = project.settings, project.ledger
     facts = gather(project.host, settings, ledger)
-    decision = choose(facts, settings, ledger)
+    decision = choose(facts, settings, ledger, moves)
     server = choose_server(facts, settings, ledger, decision.mode)
     on_server = facts.our_stack.on_server
     kept = ledger.recall("postgres")
     if server is not None and (kept.get("kind") != "local" or kept.get("identity") != server.identity):
         # A server that is new to us: what it has of our names decides whether we may use it.
         on_server = look_at_databases(project.host, settings, ledger, server.login, server.source)
-    elif server is None and kept.get("kind") == "local":
+    elif server is None and kept.get("kind") != ("container" if decision.mode is Mode.FULL else "embedded"):
+        # What is on another server than the one to come says nothing of that one.
         on_server = DatabasesLook()
     stack = dataclasses.replace(facts.our_stack, on_server=on_server)
     facts = dataclasses.replace(facts, stack=Found(stack))
@@ -153,9 +158,28 @@ def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, 
 
         with project_lock(project.ledger, command, deadline.left(), waiting):
             prepared = first if first is not None and not waited and not project.ledger.exists else prepare(project)
-            return _apply_up(project, prepared, deadline, listener, command, seconds)
+            moves: list[Move] = []
+            while True:
+                outcome = _apply_up(project, prepared, deadline, listener, command, seconds)
+                moved = _moves_on(prepared, outcome.error)
+                if not moved:
+                    return outcome
+                moves += moved
+                prepared = prepare(project, moves)
+                listener(Note(f"{moved[0].mode.value} gives way to {prepared.decision.mode.value}: {moved[0].why}"))
     except UpError as error:
         return failure(project, command, error, seconds())
+
+
+def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
+    """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
+    if not isinstance(error, PullFailed) or error.kind not in PullFailed.MOVES_ON:
+        return []
+    if prepared.decision.source not in ("auto", "state") or prepared.spec.compose is None:
+        return []
+    of_engine = error.image == prepared.spec.compose.images["hatchet"]
+    modes = (Mode.FULL, Mode.HATCHET_ONLY) if of_engine else (Mode.FULL,)
+    return [Move(mode, error.message) for mode in sorted(modes, key=lambda m: m is not prepared.decision.mode)]
 
 
 def _apply_up(
@@ -163,6 +187,7 @@ def _apply_up(
     seconds: Callable[[], float],
 ) -> Outcome:  # fmt: skip
     facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
+    fresh = not project.ledger.exists
     listener(Decided(decision, prepared.plan.planned))
     notes = list(_notes(prepared))
     for note in notes:
@@ -173,6 +198,9 @@ def _apply_up(
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
     findings = tuple(run.findings) + _findings(project, facts, spec)
     if error is not None:
+        if fresh and error.exit_code == PRECONDITION and not project.ledger.exists:
+            # Nothing was made: nothing is left.
+            project.host.files.remove_tree(project.ledger.directory)
         return dataclasses.replace(
             failure(project, command, error, seconds()),
             mode=decision.mode, decision=decision, steps=tuple(reports), findings=findings, smoke=smoke,
@@ -326,7 +354,7 @@ def variables(project: Project) -> dict[str, str]:
 
 def endpoints(spec: StackSpec) -> dict[str, str]:
     """Where things answer; no passwords."""
-    host = "localhost" if spec.postgres.embedded else spec.postgres.admin.host or "localhost"
+    host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
     application = spec.database(APPLICATION_DATABASE)
     urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
     if spec.engine is None:
@@ -361,7 +389,7 @@ def _application(project: Project) -> DatabaseSetting:
 
 def _host_of(project: Project) -> str:
     kept = project.ledger.recall("postgres")
-    return "localhost" if kept.get("kind") == "embedded" else str(kept.get("where", "localhost")).rpartition(":")[0]
+    return "localhost" if kept.get("kind") != "local" else str(kept.get("where", "localhost")).rpartition(":")[0]
 
 
 def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:

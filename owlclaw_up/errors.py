@@ -159,6 +159,18 @@ class PostgresUnusable(PreconditionError):
         self.code = code
 
 
+class PostgresUnreachableFromContainer(PreconditionError):
+    code = "postgres-unreachable-from-container"
+
+    def __init__(self, where: str, lines: Sequence[str], said: Sequence[str]) -> None:
+        super().__init__(
+            f"a container cannot reach {where}, neither over Docker's bridge nor over this machine's network",
+            hint="put into that server's files, then restart it, then: owlclaw-up\n"
+            + "\n".join(f"  {line}" for line in lines),
+            detail="\n".join(said),
+        )
+
+
 class RolePasswordUnknown(PreconditionError):
     code = "role-password-unknown"
 
@@ -208,6 +220,61 @@ class BinaryNotRunnable(PreconditionError):
         super().__init__(f"{path} cannot be run: {why}", hint=f"file {path}", detail=why)
 
 
+class PullFailed(PreconditionError):
+    """An image could not be pulled.
+
+    Attributes:
+        kind: the cause, as `host.docker_words.pull_failure` names it.
+        image: the image as the settings name it.
+    """
+
+    # Causes that a second try, or time, may mend; and those that another mode goes around.
+    PASSING = frozenset({"broken", "rate-limit", "registry"})
+    MOVES_ON = PASSING | {"network"}
+    _TEXTS = {
+        "broken": (
+            "its transfer came out wrong again and again (a layer has not the size or digest that was promised)",
+            "another network, or a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",
+        ),
+        "rate-limit": (
+            "the registry has had too many requests from here",
+            "log in: docker login; or wait, or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",
+        ),
+        "network": (
+            "its registry cannot be reached",
+            "check network and proxy of the Docker engine (docker info), or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",
+        ),
+        "registry": ("its registry answers with an error of its own", "try again later: owlclaw-up"),
+        "login": (
+            "the registry refuses access; a stale login is the usual cause",
+            "docker logout {registry}, or docker login {registry}; then: owlclaw-up",
+        ),
+        "missing": (
+            "there is no such image",
+            "correct hatchet_image or postgres_image; docker manifest inspect {image}",
+        ),
+        "platform": (
+            "there is none for this machine's architecture",
+            "unset DOCKER_DEFAULT_PLATFORM, or name another image",
+        ),
+        "disk-full": ("the disk of the Docker engine is full", "docker system df; docker system prune"),
+        "other": ("see the detail", "docker pull {image}"),
+    }
+
+    def __init__(self, image: str, source: str, kind: str, words: str) -> None:
+        why, hint = self._TEXTS[kind]
+        first = source.partition("/")[0]
+        registry = first if "." in first or ":" in first else "docker.io"
+        of = f" (from {source})" if source != image else ""
+        super().__init__(
+            f"image {image} could not be pulled{of}: {why}",
+            hint=hint.format(registry=registry, image=source),
+            detail=words,
+        )
+        self.code, self.kind, self.image = f"pull-{kind}", kind, image
+        self.why = why
+
+
 class ApplyFailed(UpError):
     """A step failed while the machine was being changed; receipts know what was done."""
 
@@ -216,6 +283,16 @@ class ApplyFailed(UpError):
     def __init__(self, code: str, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message, hint=hint, detail=detail)
         self.code = code
+
+
+class DockerRefused(ApplyFailed):
+    """The Docker engine did not do what it was asked."""
+
+    def __init__(self, what: str, address: str, words: str) -> None:
+        super().__init__(
+            "docker", f"Docker did not {what}: {words.splitlines()[0][:200] if words else 'no reason given'}",
+            hint=f"docker -H {address} info", detail=words,
+        )  # fmt: skip
 
 
 class TimedOut(ApplyFailed):
@@ -235,6 +312,14 @@ class ProcessDied(ApplyFailed):
 
     def __init__(self, what: str, how: str, *, hint: str, log: str) -> None:
         super().__init__("process-died", f"{what} ended {how} while it was starting", hint=hint, detail=log)
+
+
+class ContainerDied(ApplyFailed):
+    """A container of ours ended, or was started again by Docker, while it was waited for; `code` says why if it is known."""
+
+    def __init__(self, service: str, how: str, code: str, cause: str, *, hint: str, log: str) -> None:
+        why = f": {cause}" if cause else ""
+        super().__init__(code, f"container {service} ended {how} while it was starting{why}", hint=hint, detail=log)
 
 
 class Interrupted(UpError):

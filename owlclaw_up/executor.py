@@ -23,7 +23,7 @@ def apply(
     Returns:
         A report per step, what the steps found on their way, and the error that stopped it.
     """
-    run = Run(host, deadline, lambda text: None)
+    run = Run(host, deadline, lambda text: None, listener)
     try:
         for step, planned in plan.steps:
             if isinstance(step, EarlyStep) and planned.change.action not in (Action.UNCHANGED, Action.SKIP):

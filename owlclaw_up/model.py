@@ -57,9 +57,10 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True)
 class Absent:
-    """What was looked for is not there."""
+    """What was looked for is not there. `hint` says how to get it, where there is a short way."""
 
     why: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Unknown:
     """Something is there, or may be, but could not be read: never to be treated as absent."""
 
     why: str
+    hint: str = ""
 
 
 Fact = Found[T] | Absent | Unknown
@@ -100,8 +102,20 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Move:
+    """From one mode to the next, because something failed on the way that would fail again."""
+
+    mode: Mode
+    why: str
+
+
+@dataclass(frozen=True)
 class Decision:
-    """The chosen mode, where the choice came from, and what stands against every other."""
+    """The chosen mode, where the choice came from, and what stands against every other.
+
+    Attributes:
+        moves: the modes that were tried before, and why each was left.
+    """
 
     mode: Mode
     source: str
@@ -109,6 +123,7 @@ class Decision:
     rejected: tuple[Rejected, ...]
     durable: bool
     hint: str = ""
+    moves: tuple[Move, ...] = ()
 
 
 class Action(enum.Enum):
@@ -282,6 +297,21 @@ class StepProgress:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How far a download has come.
+
+    Attributes:
+        name: of what is downloaded.
+        done, total: bytes; `total` is what is known of it so far, 0 where nothing is.
+    """
+
+    id: str
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class StepFinished:
     report: StepReport
 
@@ -299,5 +329,5 @@ class Decided:
     steps: Sequence[PlannedStep]
 
 
-Event = StepStarted | StepProgress | StepFinished | Note | Decided
+Event = StepStarted | StepProgress | Transfer | StepFinished | Note | Decided
 Listener = Callable[[Event], None]

@@ -5,7 +5,7 @@ One place to add a mode: an entry of `MODES` with its obstacle (why it cannot be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from owlclaw_up.errors import (
@@ -16,10 +16,10 @@ from owlclaw_up.errors import (
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import ServerLook
 from owlclaw_up.host.engines import UNSTAMPED, EngineRefused, version_tuple
-from owlclaw_up.model import Absent, Decision, Mode, Obstacle, Rejected, Unknown, found
+from owlclaw_up.model import Absent, Decision, Mode, Move, Obstacle, Rejected, Unknown, found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.server_choice import server_fault
-from owlclaw_up.settings import Settings
+from owlclaw_up.settings import Settings, wanted_databases
 from owlclaw_up.spec import (
     EngineBinaries,
 )
@@ -55,10 +55,39 @@ def _postgres_obstacle(facts: Facts, settings: Settings, needs_engine: bool) -> 
     )
 
 
-def _docker_modes_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
+def _docker_obstacle(facts: Facts, settings: Settings, *images: str) -> Obstacle | None:
+    """No Docker that could be driven, or images that are not there and may not be pulled."""
     docker = facts.docker
-    why = docker.why if isinstance(docker, (Absent, Unknown)) else "Docker answers"
-    return Obstacle(f"this version of owlclaw-up does not drive Docker yet ({why})", "owlclaw-up --mode native")
+    if isinstance(docker, (Absent, Unknown)):
+        return Obstacle(docker.why, docker.hint or "docker info")
+    missing = [name for name in images if docker.value.images.get(name) is None]
+    if missing and settings.offline.value:
+        names = " and ".join(missing)
+        return Obstacle(
+            f"{names} {'is' if len(missing) == 1 else 'are'} not on this machine, and offline pulls nothing",
+            f"with a network: docker pull {missing[0]}; without: docker load -i FILE, from docker save {missing[0]}",
+        )
+    return None
+
+
+def _full_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
+    if settings.admin_url.value is not None:
+        return Obstacle(
+            f"it brings a PostgreSQL of its own, and {settings.admin_url.origin} names one",
+            "owlclaw-up --mode hatchet-only, or leave out that login",
+        )
+    own = [d.role for d in wanted_databases(settings) if d.name == d.role]
+    if not {"hatchet", "owlclaw"} <= set(own):
+        return Obstacle(
+            "its PostgreSQL makes the roles hatchet and owlclaw, and the setting `databases` names others",
+            "owlclaw-up --mode hatchet-only",
+        )
+    return _docker_obstacle(facts, settings, settings.hatchet_image.value, settings.postgres_image.value)
+
+
+def _hatchet_only_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
+    docker = _docker_obstacle(facts, settings, settings.hatchet_image.value)
+    return docker or _postgres_obstacle(facts, settings, needs_engine=True)
 
 
 def _remote_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
@@ -87,15 +116,32 @@ MODES: Mapping[Mode, ModeEntry] = {
     entry.mode: entry
     for entry in (
         ModeEntry(
-            Mode.HATCHET_ONLY, True, "PostgreSQL of this machine, Hatchet in a container", _docker_modes_obstacle
+            Mode.HATCHET_ONLY, True, "PostgreSQL of this machine, Hatchet in a container", _hatchet_only_obstacle
         ),
-        ModeEntry(Mode.FULL, True, "PostgreSQL and Hatchet in containers", _docker_modes_obstacle),
+        ModeEntry(Mode.FULL, True, "PostgreSQL and Hatchet in containers", _full_obstacle),
         ModeEntry(Mode.NATIVE, True, "PostgreSQL and Hatchet as processes of this machine", _native_obstacle),
         ModeEntry(Mode.MOCK, False, "PostgreSQL, and tasks run in your own process", _mock_obstacle),
         ModeEntry(Mode.REMOTE, True, "a Hatchet cluster somewhere else", _remote_obstacle),
     )
 }
-_AUTO_ORDER = (Mode.HATCHET_ONLY, Mode.FULL, Mode.NATIVE, Mode.MOCK)
+# With the last `hatchet-only`, PostgreSQL is one of ours: the way around a PostgreSQL image that cannot be had.
+_AUTO_ORDER = (Mode.FULL, Mode.HATCHET_ONLY, Mode.NATIVE, Mode.MOCK)
+
+
+def _auto_order(facts: Facts, settings: Settings, ledger: Ledger) -> tuple[Mode, ...]:
+    """Modes as `auto` tries them: a stack lifted by hand, then a PostgreSQL that is there already, first."""
+    docker = found(facts.docker)
+    first = [docker.by_hand.mode] if docker and docker.by_hand else []
+    # Data that is on a server of this machine is not left behind for a new one in a container.
+    if _has_local_server(facts, settings) or ledger.recall("postgres").get("kind") in ("local", "embedded"):
+        first.append(Mode.HATCHET_ONLY)
+    return tuple(dict.fromkeys((*first, *_AUTO_ORDER)))
+
+
+def _has_local_server(facts: Facts, settings: Settings) -> bool:
+    candidates = found(facts.servers) or ()
+    usable = any(isinstance(c.look, ServerLook) and server_fault(c, True) is None for c in candidates)
+    return usable or settings.admin_url.value is not None
 
 
 def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
@@ -114,14 +160,18 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
     return None
 
 
-def choose(facts: Facts, settings: Settings, ledger: Ledger) -> Decision:
+def choose(facts: Facts, settings: Settings, ledger: Ledger, moves: Sequence[Move] = ()) -> Decision:
     """The mode, where the choice came from, and why not the others.
+
+    Args:
+        moves: modes that were tried already, and failed for good.
 
     Raises:
         ModeBlocked, EngineUnusable: a mode that was asked for cannot be used here.
         DurableRequired: only `mock` is left, and a durable mode is required.
     """
     obstacles = {mode: entry.obstacle(facts, settings) for mode, entry in MODES.items()}
+    obstacles |= {move.mode: Obstacle(move.why) for move in moves}
     asked = settings.mode
     if asked.value is not None:
         mode, source = asked.value, asked.source
@@ -140,26 +190,35 @@ def choose(facts: Facts, settings: Settings, ledger: Ledger) -> Decision:
         if kept is not None and obstacles[kept] is None and MODES[kept].durable:
             mode, source, why = kept, "state", "the last successful up used it, and nothing stands in its way"
         else:
-            open_modes = [m for m in _AUTO_ORDER if obstacles[m] is None]
+            open_modes = [m for m in _auto_order(facts, settings, ledger) if obstacles[m] is None]
             if not open_modes:
                 blocked = obstacles[Mode.MOCK]
                 assert blocked is not None
                 raise ModeBlocked(Mode.MOCK.value, blocked.why, blocked.hint)
             mode, source = open_modes[0], "auto"
-            why = _why(mode, facts)
-    rejected = tuple(Rejected(other, _why_not(other, mode, obstacles[other])) for other in MODES if other is not mode)
+            why = _why(mode, facts, settings)
+    rejected = tuple(
+        Rejected(other, _why_not(other, mode, obstacles[other], source)) for other in MODES if other is not mode
+    )
     durable = MODES[mode].durable
-    native = obstacles[Mode.NATIVE]
-    hint = "" if durable else "for a durable mode: owlclaw-up --mode native"
-    if not durable and native is not None:
-        hint = f"not native: {native.why}; for a durable mode: {native.hint}"
+    ways = _ways_to_durable(obstacles)
+    hint = "" if durable else f"for a durable mode: {ways}"
     if settings.require.value == "durable" and not durable:
         against = [(r.mode.value, r.why) for r in rejected if MODES[r.mode].durable]
-        raise DurableRequired(against, native.hint if native else _GET_ENGINE)
-    return Decision(mode, source, why, rejected, durable, hint)
+        raise DurableRequired(against, ways)
+    return Decision(mode, source, why, rejected, durable, hint, tuple(moves))
 
 
-def _why(mode: Mode, facts: Facts) -> str:
+def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
+    docker = found(facts.docker)
+    if docker and docker.by_hand and docker.by_hand.mode is mode:
+        return f"a stack lifted by hand from {docker.by_hand.file.name} runs here, and is adopted"
+    if docker and mode in (Mode.FULL, Mode.HATCHET_ONLY):
+        answers = f"Docker {docker.look.version} answers"
+        if mode is Mode.FULL:
+            return f"{answers}, and no PostgreSQL of this machine could be used"
+        local = _has_local_server(facts, settings)
+        return f"{answers}, and {'a PostgreSQL of this machine can be used' if local else 'PostgreSQL is one of ours'}"
     if mode is Mode.NATIVE:
         engine = usable_engine(facts)
         assert isinstance(engine, EngineBinaries)
@@ -167,9 +226,18 @@ def _why(mode: Mode, facts: Facts) -> str:
     return "nothing durable can be had here; tasks run in your own process only"
 
 
-def _why_not(mode: Mode, chosen: Mode, obstacle: Obstacle | None) -> str:
+def _ways_to_durable(obstacles: Mapping[Mode, Obstacle | None]) -> str:
+    """The shortest ways to a mode that is durable, the ones that are open first."""
+    open_modes = [mode for mode in (Mode.FULL, Mode.NATIVE) if obstacles[mode] is None]
+    if open_modes:
+        return f"owlclaw-up --mode {open_modes[0].value}"
+    hints = [obstacle.hint for mode in (Mode.FULL, Mode.NATIVE) if (obstacle := obstacles[mode]) and obstacle.hint]
+    return "; or: ".join(dict.fromkeys(hints))
+
+
+def _why_not(mode: Mode, chosen: Mode, obstacle: Obstacle | None, source: str) -> str:
     if obstacle is not None:
         return obstacle.why
-    if mode is Mode.MOCK:
-        return "a durable mode is possible"
-    return f"possible; {chosen.value} was asked for" if chosen is Mode.MOCK else f"{chosen.value} comes first"
+    if source not in ("auto", "state"):
+        return f"possible; {chosen.value} was asked for"
+    return "a durable mode is possible" if mode is Mode.MOCK else f"{chosen.value} comes first"

@@ -13,11 +13,13 @@ OLDEST_POSTGRES = 140000
 
 
 def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) -> ServerLook | None:
-    """The user's own server to use, or None for an embedded one.
+    """The user's own server to use, or None for one of ours: in a container in `full`, else embedded.
 
     Raises:
         PostgresUnusable: a server that was asked for, or that holds our databases, cannot be used.
     """
+    if mode is Mode.FULL:
+        return None
     kept = ledger.recall("postgres")
     candidates = found(facts.servers) or ()
     needs_engine = mode is not Mode.MOCK

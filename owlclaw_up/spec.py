@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import DockerLook, ServerLogin
 from owlclaw_up.model import Mode, Secret
 
 # Hatchet's own defaults for the seed: hatchet, pkg/config/database/config.go.
@@ -111,10 +111,12 @@ class PostgresSpec:
     """The server that holds the databases.
 
     Attributes:
-        kind: `local` (the user's own) or `embedded` (ours).
+        kind: `local` (the user's own), `embedded` (our process) or `container` (of the compose stack).
         admin: the login that makes roles and databases.
         source: where a local server's login came from, for the reader.
-        identity: a local server's system identifier, empty for an embedded one that does not exist yet.
+        identity: a local server's system identifier, empty for one of ours.
+        bridge: address of Docker's bridge that an embedded server listens on too, empty where no container needs it.
+        bridge_subnet: from where containers come to it.
     """
 
     kind: str
@@ -123,22 +125,65 @@ class PostgresSpec:
     max_connections: int
     identity: str = ""
     binaries: PostgresBinaries | None = None
+    bridge: str = ""
+    bridge_subnet: str = ""
 
     @property
     def embedded(self) -> bool:
         return self.kind == "embedded"
 
+    @property
+    def ours(self) -> bool:
+        """Whether the whole server is ours, so that what is in it goes with it."""
+        return self.kind != "local"
+
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """A native engine and everything it is told by its environment."""
+    """An engine and everything it is told by its environment, wherever it runs."""
 
-    binaries: EngineBinaries
     admin_email: str
     admin_password: Secret
     tenant: str
     max_conns: int
     rabbitmq: Secret | None
+
+
+@dataclass(frozen=True)
+class NativeEngine(EngineSpec):
+    """An engine that runs as a process of this machine."""
+
+    binaries: EngineBinaries
+
+
+@dataclass(frozen=True)
+class ContainerEngine(EngineSpec):
+    """An engine that runs in a container."""
+
+    image: str
+
+
+@dataclass(frozen=True)
+class ComposeSpec:
+    """The compose stack: which engine, which project, which file.
+
+    Attributes:
+        docker: the engine that is asked, and the compose that drives it.
+        project: the compose project: this checkout's own name, or that of a stack lifted by hand, which is adopted.
+        file: the compose file that is driven.
+        images: by role (`postgres`, `hatchet`), those that this mode needs.
+        mirror: registry that stands in for docker.io and ghcr.io; empty for none.
+        offline: pull nothing.
+        adopted: the stack was lifted by hand; it keeps its keys, and is not ours to remove.
+    """
+
+    docker: DockerLook
+    project: str
+    file: Path
+    images: dict[str, str]
+    mirror: str = ""
+    offline: bool = False
+    adopted: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +211,7 @@ class StackSpec:
     smoke: str
     smoke_again: bool
     timeout: float
+    compose: ComposeSpec | None = None
 
     def database(self, name: str) -> DatabaseSpec:
         return next(d for d in self.databases if d.name == name)

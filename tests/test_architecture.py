@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "receipts": ("receipts",),
     "facts": ("facts.",),
     "steps": ("steps.",),
-    "modes": ("server_choice", "modes", "design"),
+    "modes": ("server_choice", "compose_design", "modes", "design"),
     "planner": ("planner",),
     "executor": ("executor",),
     "environment": ("environment",),
@@ -72,6 +72,9 @@ MAY: dict[str, set[str]] = {
 # Library -> the only files or folders that may import it.
 VENDORS: dict[str, tuple[str, ...]] = {
     "psycopg": ("host/postgres.py",),
+    "docker": ("host/docker.py", "host/docker_engines.py"),
+    "requests": ("host/docker.py", "host/docker_engines.py"),
+    "httpx": ("host/hatchet.py",),
     "grpc": ("host/hatchet.py",),
     "hatchet_sdk": ("proof/program.py",),
     "typer": ("cli/",),

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Any
 
+from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.machine import (
     find_engines,
@@ -21,7 +22,9 @@ from owlclaw_up.facts.machine import (
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
 from owlclaw_up.facts.values import (
+    ByHand,
     DatabasesLook,
+    DockerFacts,
     DotenvLook,
     Facts,
     LoginLook,
@@ -33,7 +36,6 @@ from owlclaw_up.facts.values import (
     StackLook,
     TokenLook,
 )
-from owlclaw_up.host import docker
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
@@ -41,13 +43,15 @@ from owlclaw_up.settings import Settings
 
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
-DEADLINES = {"docker": 1.0, "servers": 4.0}
+DEADLINES = {"docker": 5.0, "servers": 4.0}
 DEADLINE = 10.0
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
 
 __all__ = [
+    "ByHand",
     "DatabasesLook",
+    "DockerFacts",
     "DotenvLook",
     "Facts",
     "LoginLook",
@@ -106,7 +110,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
-        "docker": lambda: docker.look(host.environ),
+        "docker": lambda: look_at_docker(host, settings, ledger),
         "ports": lambda: Found(look_at_ports(host, settings, ledger)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),

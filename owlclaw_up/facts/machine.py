@@ -25,6 +25,8 @@ from owlclaw_up.settings import Settings
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
+# Nobody types these; only an engine that runs on this machine's network needs them.
+INNER_PORTS = ("api", "frontend", "health")
 PORT_RANGE = 200
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
@@ -53,15 +55,15 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         "postgres": settings.postgres_port.value,
     }
     kept, ours = ledger.state.ports, _purposes_in_use(host, ledger)
-    # Nobody types the engine's inner ports, so each checkout looks elsewhere: two that come up together do not meet.
+    # Each checkout looks for its inner ports elsewhere: two that come up together do not meet.
     offset = zlib.crc32(str(ledger.project).encode()) % 1000 * 3
-    spread = dict.fromkeys(("api", "frontend", "health"), offset)
+    spread = dict.fromkeys(INNER_PORTS, offset)
     looks: dict[str, PortLook] = {}
     frees: dict[str, int | None] = {}
     chosen: set[int] = set()
     for purpose, default in DEFAULT_PORTS.items():
         first = asked.get(purpose) or kept.get(purpose) or default + spread.get(purpose, 0)
-        everywhere = purpose in ("dashboard", "api", "frontend", "health")
+        everywhere = purpose in ("dashboard", *INNER_PORTS)
         looks[purpose] = look_at_port(first, everywhere=everywhere)
         if purpose in ours and first == kept.get(purpose):
             frees[purpose] = None
@@ -84,7 +86,7 @@ def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
     ours: set[str] = set()
     engine, base = ledger.process("engine"), ledger.recall("postgres").get("base")
     if engine is not None and host.processes.alive(engine):
-        ours |= {"dashboard", "grpc", "api", "frontend", "health"}
+        ours |= {"dashboard", "grpc", *INNER_PORTS}
     if base and host.embedded.running(Path(base) / "data"):
         ours.add("postgres")
     return ours

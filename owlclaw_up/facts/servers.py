@@ -37,11 +37,14 @@ def look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[Se
         if settings.offline.value and not _on_this_machine(login.host):
             return (ServerCandidate(named.origin, login, ServerRefusal("offline", f"{login.host} is another machine")),)
         return (_candidate(host, settings, ledger, named.origin, login, 5.0),)
-    if ledger.recall("postgres").get("kind"):
+    kept = ledger.recall("postgres").get("kind")
+    if kept in ("local", "embedded"):
         # Chosen already; what else is there is of no interest.
         return ()
     seen: list[ServerCandidate] = []
     for source, login in _usual_logins(host.environ):
+        if kept == "container" and _on_this_machine(login.host) and login.port == ledger.state.ports.get("postgres"):
+            continue
         seen.append(_candidate(host, settings, ledger, source, login, 1.0))
         if isinstance(seen[-1].look, ServerLook):
             break
@@ -103,7 +106,7 @@ def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:
 def admin_login(ledger: Ledger) -> ServerLogin | None:
     """The admin's login to the server that the state names."""
     kept = ledger.recall("postgres")
-    if kept.get("kind") == "embedded":
+    if kept.get("kind") in ("embedded", "container"):
         password = ledger.vault.passwords.get(SUPERUSER)
         return ServerLogin("127.0.0.1", ledger.state.ports.get("postgres"), SUPERUSER, Secret(password or ""))
     if ledger.vault.admin_url:

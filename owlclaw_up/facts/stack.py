@@ -53,6 +53,8 @@ def _look_at_kept_server(
     admin = admin_login(ledger)
     if admin is None:
         return process, DatabasesLook(Unknown("the admin login is not known any more"))
+    if kept["kind"] == "container" and not answers_tcp("127.0.0.1", admin.port or 0):
+        return None, DatabasesLook(Absent("the container of our PostgreSQL is not running"))
     return process, look_at_databases(host, settings, ledger, admin, "state")
 
 
@@ -67,13 +69,14 @@ def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
 
 
 def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
-    process = running_engine(host, ledger)
-    if process is None:
-        return None, False, "not running"
-    ports = ledger.state.ports
-    ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
-    if ready is None or ready[0] != 200:
-        return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
+    process, ports = None, ledger.state.ports
+    if ledger.recall("engine").get("container") is None:
+        process = running_engine(host, ledger)
+        if process is None:
+            return None, False, "not running"
+        ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
+        if ready is None or ready[0] != 200:
+            return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
     api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
     if api is None or api[0] != 200 or "html" in api[1]:
         return process, False, f"/api/ready says {api[0] if api else 'nothing'}"
@@ -90,6 +93,7 @@ def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
         return None
     grpc = None
     process = ledger.process("engine")
-    if process is not None and host.processes.alive(process):
+    runs = process is not None and host.processes.alive(process)
+    if runs or ledger.recall("engine").get("container"):
         grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
     return TokenLook(Secret(text), claims, grpc)

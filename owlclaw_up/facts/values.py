@@ -6,9 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from owlclaw_up.host import docker, engines
-from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
-from owlclaw_up.model import Absent, Fact, Secret, found
+from owlclaw_up.host import engines
+from owlclaw_up.host.base import (
+    ContainerLook,
+    DatabaseLook,
+    DockerLook,
+    GrpcLook,
+    ImageLook,
+    PortLook,
+    ProcessId,
+    ServerLogin,
+    ServerLook,
+    ServerRefusal,
+)
+from owlclaw_up.model import Absent, Fact, Mode, Secret, found
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims
 
@@ -133,6 +144,41 @@ class StackLook:
 
 
 @dataclass(frozen=True)
+class ByHand:
+    """A stack that somebody lifted with `docker compose` from this checkout's own files.
+
+    Attributes:
+        file: the compose file.
+        mode: which of our modes it is.
+    """
+
+    project: str
+    file: Path
+    mode: Mode
+    containers: Mapping[str, ContainerLook]
+
+
+@dataclass(frozen=True)
+class DockerFacts:
+    """A Docker engine, and what it has of this project.
+
+    Attributes:
+        images: those that the settings name, None for one that is not there.
+        project: our compose project.
+        containers: of that project, by service.
+        volumes: of that project, each with its name in the compose file.
+        by_hand: a stack that could be adopted.
+    """
+
+    look: DockerLook
+    images: Mapping[str, ImageLook | None] = field(default_factory=dict)
+    project: str = ""
+    containers: Mapping[str, ContainerLook] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    by_hand: ByHand | None = None
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that was seen, at one moment."""
 
@@ -140,7 +186,7 @@ class Facts:
     platform: Fact[PlatformLook]
     ports: Fact[Mapping[str, PortChoice]]
     servers: Fact[tuple[ServerCandidate, ...]]
-    docker: Fact[docker.DockerLook]
+    docker: Fact[DockerFacts]
     engines: Fact[tuple[EngineBinaries | engines.EngineRefused, ...]]
     postgres_binaries: Fact[tuple[PostgresBinaries, ...]]
     dotenv: Fact[DotenvLook]
@@ -153,3 +199,11 @@ class Facts:
     @property
     def our_stack(self) -> StackLook:
         return found(self.stack) or StackLook()
+
+    @property
+    def containers(self) -> Mapping[str, ContainerLook]:
+        """Our containers by service, whether they run or not; those of an adopted stack too."""
+        docker = found(self.docker)
+        if docker is None:
+            return {}
+        return docker.by_hand.containers if docker.by_hand else docker.containers

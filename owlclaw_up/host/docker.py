@@ -1,77 +1,316 @@
-"""Whether a Docker engine answers, and why not. Asks `/version` on the sockets where one may live; changes nothing."""
+"""One Docker engine, by the `docker` SDK: images, containers, one-shot runs, exec, logs. Compose is a child process.
+
+What the engine refuses becomes an error of ours here, its own words in the detail.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
-import shutil
-import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from owlclaw_up.model import Absent, Fact, Found, Unknown
+from owlclaw_up.errors import DockerRefused, PullFailed
+from owlclaw_up.host.base import ContainerLook, ImageLook, Ran
+from owlclaw_up.host.docker_words import pull_failure
+
+if TYPE_CHECKING:
+    import docker
+
+PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+ONE_OFF = "dev.owlclaw.one-off"
+_TIMEOUT = 20
+# Nothing came for this long: a registry that stalls holds nobody up for ever.
+_PULL_SILENCE = 60
 
 
-@dataclass(frozen=True)
-class DockerLook:
-    """A Docker engine that answers.
+class DockerEngine:
+    """`host.base.Docker` for an engine that answers.
 
-    Attributes:
-        where: its address.
+    Args:
+        address: as in DOCKER_HOST.
     """
 
-    where: str
-    version: str
+    def __init__(self, address: str) -> None:
+        self.address = address
 
+    @cached_property
+    def _client(self) -> docker.APIClient:
+        return self._connect(_TIMEOUT)
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
+    def _connect(self, timeout: int) -> docker.APIClient:
+        import docker
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        with self._translated("answer"):
+            return docker.APIClient(base_url=self.address, timeout=timeout)
 
+    def image(self, reference: str) -> ImageLook | None:
+        """The image of that name, None where it is not on the engine."""
+        import docker
 
-def look(environ: Mapping[str, str], timeout: float = 0.5) -> Fact[DockerLook]:
-    """The first Docker engine that answers: DOCKER_HOST alone where it is set, else the usual sockets."""
-    given = environ.get("DOCKER_HOST", "")
-    if given.startswith(("tcp://", "ssh://", "http")):
-        return Unknown(f"DOCKER_HOST names a remote engine ({given.partition('@')[2] or given})")
-    if given:
-        sockets = [Path(given.removeprefix("unix://"))]
-    else:
-        home, runtime = environ.get("HOME", "/nonexistent"), environ.get("XDG_RUNTIME_DIR", "/nonexistent")
-        sockets = [
-            Path("/var/run/docker.sock"),
-            Path(runtime) / "docker.sock",
-            Path(home) / ".docker/run/docker.sock",
-            Path(home) / ".colima/default/docker.sock",
-            Path(home) / ".orbstack/run/docker.sock",
-            Path(home) / ".rd/docker.sock",
-            Path(runtime) / "podman/podman.sock",
-        ]
-    refusals = []
-    for path in sockets:
+        with self._translated(f"look at image {reference}"):
+            try:
+                seen = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            except docker.errors.NotFound:
+                return None
+        return ImageLook(seen["Id"], str(seen.get("Architecture", "")), tuple(seen.get("RepoDigests") or ()))
+
+    def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
+        """Pull an image, once; layers that are here are not fetched again.
+
+        Args:
+            reference: the name that it shall have.
+            source: where it is pulled from; another name where a mirror stands in.
+            progress: told the bytes that have come, and the bytes that are known to come.
+
+        Raises:
+            PullFailed: with the cause by its words.
+        """
+        import docker
+        import requests
+
+        layers: dict[str, tuple[int, int]] = {}
+        repository, tag = split_reference(source)
         try:
-            with contextlib.closing(_UnixConnection(str(path), timeout)) as connection:
-                connection.request("GET", "/version")
-                version = json.loads(connection.getresponse().read()).get("Version", "")
-            return Found(DockerLook(f"unix://{path}", version))
-        except FileNotFoundError:
-            continue
-        except PermissionError:
-            refusals.append(f"no permission on {path}")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            refusals.append(f"{path} does not answer ({type(error).__name__})")
-    if refusals:
-        return Unknown("; ".join(refusals))
-    if given:
-        return Absent(f"DOCKER_HOST names {given}, and there is no such socket")
-    if shutil.which("docker", path=environ.get("PATH")):
-        return Absent("Docker is installed, and its engine is not running")
-    return Absent("Docker is not installed")
+            with contextlib.closing(self._connect(_PULL_SILENCE)) as client:
+                for line in client.pull(repository, tag=tag, stream=True, decode=True):
+                    if "error" in line:
+                        words = str((line.get("errorDetail") or {}).get("message") or line["error"])
+                        raise PullFailed(reference, source, pull_failure(words), words)
+                    _count(layers, line)
+                    progress(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+                if source != reference:
+                    name, new_tag = split_reference(reference)
+                    client.tag(source, name, new_tag)
+        except docker.errors.APIError as error:
+            words = str(error.explanation or error)
+            raise PullFailed(reference, source, pull_failure(words), words) from None
+        except (requests.RequestException, docker.errors.DockerException) as error:
+            words = f"{type(error).__name__}: {error}"
+            raise PullFailed(reference, source, pull_failure(words), words) from None
+
+    def containers(self, project: str) -> dict[str, ContainerLook]:
+        """The containers of a compose project by service, whether they run or not; of no other project."""
+        return {c.service: c for c in self.labelled(f"{PROJECT}={project}")}
+
+    def container(self, name: str) -> ContainerLook | None:
+        """A container by its name or id, None where it is gone."""
+        import docker
+
+        with self._translated(f"look at container {name}"):
+            try:
+                return _container(self._client.inspect_container(name))
+            except docker.errors.NotFound:
+                return None
+
+    def labelled(self, *labels: str) -> list[ContainerLook]:
+        """Every container that carries all these labels, `name` or `name=value`, compared exactly."""
+        import docker
+
+        found = []
+        with self._translated("list containers"):
+            for listed in self._client.containers(all=True, filters={"label": list(labels)}):
+                with contextlib.suppress(docker.errors.NotFound):
+                    found.append(_container(self._client.inspect_container(listed["Id"])))
+        return [c for c in found if c.labels.get("com.docker.compose.oneoff", "False") == "False"]
+
+    def volumes(self, project: str) -> dict[str, str]:
+        """Names of a project's volumes, with the name that the compose file has for each."""
+        with self._translated("list volumes"):
+            listed = self._client.volumes(filters={"label": [f"{PROJECT}={project}"]})["Volumes"] or []
+        return {v["Name"]: str((v.get("Labels") or {}).get("com.docker.compose.volume", "")) for v in listed}
+
+    def networks(self, project: str) -> list[str]:
+        with self._translated("list networks"):
+            return [n["Name"] for n in self._client.networks(filters={"label": [f"{PROJECT}={project}"]})]
+
+    def logs(self, container: str, tail: int | None = None, since: float | None = None) -> list[str]:
+        """Lines of a container's log, as it wrote them; none where the container is gone.
+
+        Args:
+            tail: the last so many lines; all where None.
+            since: seconds since the epoch.
+        """
+        import docker
+
+        with self._translated(f"read the log of {container}"):
+            try:
+                data = self._client.logs(
+                    container, tail="all" if tail is None else tail, since=None if since is None else int(since)
+                )
+            except docker.errors.NotFound:
+                return []
+        return str(data.decode("utf-8", "replace")).splitlines()
+
+    def follow(self, container: str) -> Iterator[str]:
+        """New lines of a log as they come, until the container ends."""
+        rest = b""
+        with self._translated(f"follow the log of {container}"), contextlib.closing(self._connect(86400)) as client:
+            for part in client.logs(container, stream=True, follow=True, tail=0):
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    yield line.decode("utf-8", "replace").rstrip("\r")
+
+    def execute(self, container: str, argv: Sequence[str], timeout: float) -> Ran:
+        """Run a command in a running container; its two streams apart, its exit code last.
+
+        Args:
+            timeout: seconds; then it is left behind, and its exit code is -9.
+        """
+        begun = time.monotonic()
+        streams: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        done = threading.Event()
+
+        with self._translated(f"run {argv[0]} in {container}"):
+            created = self._client.exec_create(container, list(argv), stdout=True, stderr=True, tty=False)["Id"]
+
+        def read() -> None:
+            # The time limit is the caller's: a stream that ends late, or badly, is of no interest any more.
+            with contextlib.suppress(DockerRefused), self._translated(f"run {argv[0]} in {container}"):
+                with contextlib.closing(self._connect(int(timeout) + 5)) as client:
+                    for out, err in client.exec_start(created, stream=True, demux=True):
+                        streams["stdout"] += out or b""
+                        streams["stderr"] += err or b""
+                done.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        finished = done.wait(timeout)
+        code = -9
+        if finished:
+            with self._translated(f"look at {argv[0]} in {container}"):
+                code = self._client.exec_inspect(created)["ExitCode"]
+        out, err = (streams[name].decode("utf-8", "replace") for name in ("stdout", "stderr"))
+        return Ran(tuple(argv), -9 if code is None else code, out, err, time.monotonic() - begun)
+
+    def run(
+        self,
+        image: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        network: str,
+        labels: Mapping[str, str],
+        timeout: float,
+    ) -> Ran:
+        """Run a command in a container of its own, which is gone afterwards. Nothing of it reaches a log on disk.
+
+        Args:
+            network: `bridge`, `host`, or the name of a network.
+            timeout: seconds; then it is killed, and its exit code is -9.
+        """
+        import requests
+
+        begun = time.monotonic()
+        with self._translated(f"run {argv[0]} in a container of {image}"):
+            options: dict[str, Any] = {"network_mode": network, "log_config": {"Type": "none"}}
+            if network != "host":
+                options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
+            created = self._client.create_container(
+                image, command=list(argv[1:]), entrypoint=[argv[0]], environment=dict(env),
+                labels={**labels, ONE_OFF: "1"}, host_config=self._client.create_host_config(**options),
+            )["Id"]  # fmt: skip
+        try:
+            with self._translated(f"run {argv[0]} in a container of {image}"):
+                streams = self._client.attach(created, stdout=True, stderr=True, stream=True, logs=False, demux=True)
+                self._client.start(created)
+                parts = _Streams(streams)
+                try:
+                    code = int(self._client.wait(created, timeout=max(1, int(timeout)))["StatusCode"])
+                    parts.join(2)
+                except requests.RequestException:
+                    code = -9
+            return Ran(tuple(argv), code, parts.text(0), parts.text(1), time.monotonic() - begun)
+        finally:
+            self.remove_container(created)
+
+    def stop(self, container: str, timeout: int) -> None:
+        """Stop a container; after `timeout` seconds it is killed."""
+        with self._translated(f"stop container {container}"):
+            self._client.stop(container, timeout=timeout)
+
+    def remove_container(self, container: str) -> None:
+        self._remove("remove_container", container, v=True, force=True)
+
+    def remove_volume(self, name: str) -> None:
+        self._remove("remove_volume", name)
+
+    def remove_network(self, name: str) -> None:
+        self._remove("remove_network", name)
+
+    def _remove(self, how: str, name: str, **options: Any) -> None:
+        import docker
+
+        with self._translated(f"remove {name}"), contextlib.suppress(docker.errors.NotFound):
+            getattr(self._client, how)(name, **options)
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        import docker
+        import requests
+
+        try:
+            yield
+        except docker.errors.APIError as error:
+            raise DockerRefused(what, self.address, str(error.explanation or error)) from None
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise DockerRefused(what, self.address, f"{type(error).__name__}: {error}") from None
+
+
+class _Streams:
+    """Both streams of a container, read while it runs."""
+
+    def __init__(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+        self._parts: tuple[list[bytes], list[bytes]] = ([], [])
+        self._thread = threading.Thread(target=self._read, args=(pairs,), daemon=True)
+        self._thread.start()
+
+    def _read(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            for pair in pairs:
+                for into, part in zip(self._parts, pair, strict=True):
+                    into.append(part or b"")
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def text(self, number: int) -> str:
+        return b"".join(self._parts[number]).decode("utf-8", "replace")
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """`host:5000/a/b:tag` -> (`host:5000/a/b`, `tag`); a digest counts as a tag, and `latest` where there is none."""
+    name, at, digest = reference.partition("@")
+    if at:
+        return name, digest
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "latest")
+
+
+def _count(layers: dict[str, tuple[int, int]], line: Mapping[str, Any]) -> None:
+    detail = line.get("progressDetail") or {}
+    name, status = str(line.get("id", "")), line.get("status")
+    if status == "Downloading" and detail.get("total"):
+        layers[name] = (int(detail.get("current", 0)), int(detail["total"]))
+    elif status in ("Download complete", "Pull complete") and name in layers:
+        layers[name] = (layers[name][1], layers[name][1])
+
+
+def _container(seen: Mapping[str, Any]) -> ContainerLook:
+    state, config = seen["State"], seen["Config"]
+    ports = {}
+    for inside, bindings in (seen["HostConfig"].get("PortBindings") or {}).items():
+        for binding in bindings or ():
+            if str(binding.get("HostPort", "")).isdigit():
+                ports[int(inside.split("/")[0])] = int(binding["HostPort"])
+    labels = config.get("Labels") or {}
+    started = str(state.get("StartedAt", ""))
+    return ContainerLook(
+        id=seen["Id"], name=seen["Name"].lstrip("/"), service=labels.get(SERVICE, ""), state=state["Status"],
+        exit_code=int(state.get("ExitCode", 0)), oom_killed=bool(state.get("OOMKilled")),
+        restarts=int(seen.get("RestartCount", 0)), started_at="" if started.startswith("0001") else started,
+        image=config.get("Image", ""), ports=ports,
+        environment=dict(e.partition("=")[::2] for e in config.get("Env") or ()), labels=labels,
+        network_mode=seen["HostConfig"].get("NetworkMode", ""),
+    )  # fmt: skip

@@ -30,6 +30,7 @@ _ROOT_BASES = (Path("/var/lib/owlclaw-up"), Path("/var/tmp/owlclaw-up"), Path("/
 _COMPANIONS = Path(__file__).parent.parent / "data" / "postgres"
 _EXTENSION_PATH_SINCE = 18
 _MIN_MAJOR = 14
+_OURS = "# owlclaw-up: Docker's bridge"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,21 @@ class Place:
     @property
     def data(self) -> Path:
         return self.base / "data"
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Docker's bridge, from where one role is let into one database.
+
+    Attributes:
+        address: of this machine on it.
+        subnet: of the containers on it.
+    """
+
+    address: str
+    subnet: str
+    database: str
+    role: str
 
 
 def find_binaries(processes: Processes, path: str) -> list[PostgresBinaries]:
@@ -160,11 +176,18 @@ class EmbeddedServers:
                 detail=(ran.stderr or ran.stdout)[-2000:],
             )
 
-    def start(self, place: Place, binaries: PostgresBinaries, port: int, log: Path) -> ProcessId:
-        """Start the server on loopback, detached from this command."""
+    def start(
+        self, place: Place, binaries: PostgresBinaries, port: int, log: Path, bridge: Bridge | None = None
+    ) -> ProcessId:  # fmt: skip
+        """Start the server on loopback, detached from this command.
+
+        Args:
+            bridge: where containers come from; it listens there too, for one role in one database.
+        """
+        addresses = ["127.0.0.1", "::1", *([bridge.address] if bridge else [])]
         conf = [
             f"port = {port}",
-            "listen_addresses = '127.0.0.1, ::1'",
+            f"listen_addresses = '{', '.join(addresses)}'",
             "unix_socket_directories = ''",
             f"max_connections = {EMBEDDED_MAX_CONNECTIONS}",
             "password_encryption = 'scram-sha-256'",
@@ -174,6 +197,7 @@ class EmbeddedServers:
         if place.extensions and binaries.major >= _EXTENSION_PATH_SINCE:
             conf.append(f"extension_control_path = '$system:{place.extensions}'")
         self._write_as(place, place.data / "owlclaw-up.conf", "\n".join(conf) + "\n")
+        self._let_in(place, bridge)
         main = place.data / "postgresql.conf"
         include = "include = 'owlclaw-up.conf'\n"
         text = main.read_text(encoding="utf-8")
@@ -187,6 +211,16 @@ class EmbeddedServers:
             [str(place.bin_dir / "postgres"), "-D", str(place.data)],
             env=_child_env(), cwd=place.base, log=log, user=place.user,
         )  # fmt: skip
+
+    def _let_in(self, place: Place, bridge: Bridge | None) -> None:
+        """Our one line of pg_hba.conf: there for a bridge, gone without one."""
+        path = place.data / "pg_hba.conf"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if not line.endswith(_OURS)]
+        if bridge:
+            kept.append(f"host {bridge.database} {bridge.role} {bridge.subnet} scram-sha-256 {_OURS}")
+        if kept != lines:
+            self._write_as(place, path, "\n".join(kept) + "\n")
 
     def running(self, data: Path) -> tuple[ProcessId, int] | None:
         """The server that runs on a data directory, from its `postmaster.pid`, with its port."""

@@ -1,4 +1,5 @@
-"""A running Hatchet engine on loopback: HTTP by the standard library, gRPC by grpcio. No proxy is ever asked.
+"""A running Hatchet engine on loopback: probes by the standard library, a login by httpx, gRPC by grpcio. No proxy is ever
+asked.
 
 `hatchet_sdk` is not imported here: it costs more than a second, and one call of GetVersion needs none of it.
 """
@@ -6,9 +7,14 @@
 from __future__ import annotations
 
 import http.client
+from typing import TYPE_CHECKING
 
+from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import GrpcLook
 from owlclaw_up.model import Secret
+
+if TYPE_CHECKING:
+    import httpx
 
 _GET_VERSION = "/Dispatcher/GetVersion"
 # gRPC's words for a broken connection -> the hop that broke.
@@ -71,6 +77,49 @@ class HatchetEngine:
                 hop = next((hop for word, hop in _HOPS if word in low), "gRPC")
                 return GrpcLook("unavailable", hop=hop, detail=f"{code.name}: {words}")
         return GrpcLook("ok", version=_version_field(answer))
+
+    def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret:
+        """A new API token over REST, as the dashboard's admin: where Hatchet's admin tool cannot be run.
+
+        Args:
+            port: dashboard and REST, on 127.0.0.1.
+            hours: how long the token lives.
+
+        Raises:
+            ApplyFailed: the login, or the request for a token, is refused.
+        """
+        import httpx
+
+        try:
+            # trust_env: no proxy of the environment is asked for loopback.
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", trust_env=False, timeout=10.0) as client:
+                answer = client.post("/users/login", json={"email": email, "password": password.reveal()})
+                _good(answer, f"the login of {email}")
+                # Its `Domain=localhost` keeps every cookie jar from sending it back to 127.0.0.1.
+                cookie = next((c for c in answer.headers.get_list("set-cookie") if c.startswith("hatchet=")), "")
+                answer = client.post(
+                    f"/tenants/{tenant}/api-tokens", json={"name": name, "expiresIn": f"{hours}h"},
+                    headers={"Cookie": cookie.split(";")[0]},
+                )  # fmt: skip
+                _good(answer, "the request for a token")
+                return Secret(str(answer.json()["token"]))
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise ApplyFailed(
+                "token-login",
+                f"no token could be had over REST on port {port} ({type(error).__name__})",
+                hint="owlclaw-up logs hatchet",
+            ) from None
+
+
+def _good(answer: httpx.Response, what: str) -> None:
+    if answer.status_code == 200:
+        return
+    raise ApplyFailed(
+        "token-login",
+        f"the engine refused {what} with HTTP {answer.status_code}",
+        hint="a password changed in the dashboard: OWLCLAW_UP_ADMIN_PASSWORD=... owlclaw-up",
+        detail=answer.text[:300],
+    )
 
 
 def _version_field(message: bytes) -> str:

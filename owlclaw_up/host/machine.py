@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, SystemClock
+from owlclaw_up.host.base import Clock, Docker, Files, Hatchet, Postgres, Processes, SystemClock
+from owlclaw_up.host.docker import DockerEngine
 from owlclaw_up.host.embedded import EmbeddedServers
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.local import LocalFiles, LocalProcesses
@@ -27,6 +28,10 @@ class Host:
     clock: Clock = field(default_factory=SystemClock)
     postgres: Postgres = field(default_factory=PostgresServers)
     hatchet: Hatchet = field(default_factory=HatchetEngine)
+
+    def docker(self, address: str) -> Docker:
+        """The Docker engine at an address, as `host.docker_engines` found it."""
+        return DockerEngine(address)
 
     @property
     def embedded(self) -> EmbeddedServers:

@@ -151,6 +151,14 @@ class PostgresServers:
         timezone = str(row[2]).partition("=")[2]
         return DatabaseLook(role_exists, True, row[0], row[1], timezone, extensions, migration)
 
+    def configuration_files(self, admin: ServerLogin) -> tuple[str, str]:
+        """Paths of postgresql.conf and pg_hba.conf on the server; empty where the login may not know them."""
+        with _translated(admin, "ask for its configuration files"), _connect(admin) as connection:
+            names = ("config_file", "hba_file")
+            query = "select setting from pg_settings where name = %s"
+            found = [_one(connection, query, name) for name in names]
+        return str(found[0] or ""), str(found[1] or "")
+
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
         from psycopg import sql
 

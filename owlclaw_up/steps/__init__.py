@@ -5,38 +5,77 @@
 
 from __future__ import annotations
 
+from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import StackSpec
-from owlclaw_up.steps import database, dotenv, engine, postgres, project, smoke, token
-from owlclaw_up.steps.base import Step
+from owlclaw_up.spec import ContainerEngine, NativeEngine, StackSpec
+from owlclaw_up.steps import containers, database, dotenv, engine, images, keys, postgres, project, reach, smoke, token
+from owlclaw_up.steps.base import HatchetAdmin, Step
 
 
 def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
-    """The steps that bring a stack up, in their order."""
-    steps: list[Step] = [project.PrepareProject(spec, ledger)]
+    """The steps that bring a stack up, in their order; what another mode left running is stopped first."""
+    steps: list[Step] = [images.PullImages(spec.compose, ledger)] if spec.compose else []
+    if spec.compose and spec.postgres.kind == "local":
+        # Found out before anything is made: a server that no container reaches is a precondition.
+        steps.append(reach.ReachPostgres(spec, ledger))
+    steps += [project.PrepareProject(spec, ledger), *_stops(spec, ledger)]
     if spec.postgres.embedded:
         steps += [postgres.CreateCluster(spec, ledger), postgres.StartServer(spec, ledger)]
+    elif spec.postgres.kind == "container":
+        steps.append(containers.StartDatabase(spec, ledger))
     steps += [database.EnsureDatabase(spec, ledger, wanted) for wanted in spec.databases]
-    if spec.engine is not None:
+    if isinstance(spec.engine, NativeEngine):
+        native = engine.NativeAdmin(spec, ledger)
         steps += [
-            engine.CreateKeys(spec, ledger),
+            keys.CreateKeys(ledger, native),
             engine.Migrate(spec, ledger),
             engine.Seed(spec, ledger),
             engine.StartEngine(spec, ledger),
-            token.EnsureToken(spec, ledger),
+            token.EnsureToken(spec, ledger, native),
         ]
-    elif ledger.process("engine"):
-        steps.append(engine.StopEngine(ledger))
+    elif isinstance(spec.engine, ContainerEngine):
+        steps += _container_engine(spec, ledger)
     return [*steps, dotenv.WriteDotenv(spec, ledger), smoke.Prove(spec, ledger)]
 
 
+def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
+    assert spec.compose is not None
+    admin: HatchetAdmin = containers.ContainerAdmin(spec, ledger)
+    steps: list[Step] = []
+    if spec.postgres.embedded:
+        steps.append(reach.ReachPostgres(spec, ledger))
+    if not spec.compose.adopted:
+        # A stack lifted by hand keeps the keys of its own volume: its tokens hang on them.
+        steps.append(keys.CreateKeys(ledger, admin))
+    return [*steps, containers.StartContainerEngine(spec, ledger), token.EnsureToken(spec, ledger, admin)]
+
+
+def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
+    """Steps that stop what ran for another mode and would be in this one's way."""
+    steps: list[Step] = []
+    if not isinstance(spec.engine, NativeEngine) and ledger.process("engine"):
+        steps.append(engine.StopEngine(ledger))
+    if not spec.postgres.embedded and ledger.process("postgres"):
+        steps.append(postgres.StopServer(ledger))
+    if ledger.recall("compose"):
+        idle = [] if spec.compose else [ENGINE]
+        idle += [] if spec.postgres.kind == "container" else [DATABASE]
+        if idle:
+            steps.append(containers.StopContainers(ledger, idle))
+    return steps
+
+
 def removals(ledger: Ledger, *, purge: bool) -> list[Step]:
-    """The steps that take back what receipts name: processes, and with `purge` everything else too."""
+    """The steps that take back what receipts name: processes and containers, and with `purge` everything else too."""
     steps: list[Step] = [engine.StopEngine(ledger)]
+    if ledger.recall("compose"):
+        steps.append(containers.StopContainers(ledger))
     local = ledger.recall("postgres").get("kind") == "local"
     if purge and local:
         steps += database.drops(ledger)
     steps.append(postgres.StopServer(ledger))
+    if purge and ledger.recall("compose"):
+        steps.append(containers.RemoveContainers(ledger))
     if purge:
         steps += [dotenv.RestoreDotenv(ledger), postgres.RemoveCluster(ledger), project.RemoveState(ledger)]
     return steps

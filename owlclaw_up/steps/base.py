@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Action, Change, Finding, Smoke
+from owlclaw_up.model import Action, Change, Event, Finding, Smoke
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Run:
 
     Attributes:
         say: shows a few words of progress.
+        tell: passes an event on to whoever watches.
         smoke: what the proof came to, once it ran.
         findings: what the reader should know though it stopped nothing.
     """
@@ -25,6 +26,7 @@ class Run:
     host: Host
     deadline: Deadline
     say: Callable[[str], None]
+    tell: Callable[[Event], None] = lambda event: None
     smoke: Smoke | None = None
     findings: list[Finding] = field(default_factory=list)
     closers: list[Callable[[], None]] = field(default_factory=list)
@@ -41,6 +43,33 @@ class Applied:
 
     action: Action
     detail: str
+
+
+class HatchetAdmin(Protocol):
+    """Hatchet's own admin tool for the engine of an environment, wherever both are."""
+
+    @property
+    def about(self) -> str:
+        """A command that shows what the tool is."""
+        ...
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether keysets can be made before any other step has worked."""
+        ...
+
+    @property
+    def token_routes(self) -> Sequence[tuple[str, Callable[[Run, str], str]]]:
+        """Ways to a new token, best first: each with its name; called with the token's name, gives what was printed."""
+        ...
+
+    def create_keysets(self, run: Run) -> list[str]:
+        """Master, private and public keyset, newly made."""
+        ...
+
+    def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
+        """For waits on the running engine: its last words, and a look that raises once it has died."""
+        ...
 
 
 class Step(Protocol):

@@ -1,9 +1,8 @@
-"""The native Hatchet engine: keysets, migration, seed, the process; and stopping it."""
+"""The native Hatchet engine: its admin tool, migration, seed, the process; and stopping it."""
 
 from __future__ import annotations
 
 import dataclasses
-import secrets as entropy
 import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +14,13 @@ from owlclaw_up.facts.machine import PORT_RANGE
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
-from owlclaw_up.model import Action, Change, Finding, unchanged
+from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, NativeEngine, StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagnose, engine_env, fingerprint
+from owlclaw_up.steps.engine_env import diagnose, engine_env, fingerprint, token_arguments
+from owlclaw_up.steps.ghost import clear_ghost
 
-# Hatchet counts a silent engine as alive for a minute: hatchet, pkg/repository/sqlcv1/tenants.sql.
-GHOST_SECONDS = 65
 _STARTING = "owlclaw-up starts hatchet-lite"
 _MIGRATE_SECONDS = 600.0
 _STARTS = 4
@@ -36,9 +34,9 @@ class _EngineStep:
     """What the steps of the engine share: its environment and its errors."""
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
-        assert spec.engine is not None
+        assert isinstance(spec.engine, NativeEngine)
         self.spec, self.ledger = spec, ledger
-        self.engine: EngineSpec = spec.engine
+        self.engine: NativeEngine = spec.engine
 
     @property
     def home(self) -> Path:
@@ -57,8 +55,10 @@ class _EngineStep:
         """What the running engine says."""
         return self.ledger.logs / "hatchet.log"
 
-    def watch(self, run: Run, process: ProcessId) -> tuple[Callable[[], str], Callable[[], None]]:
+    def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
         """For waits on the running engine: its last words, and a look that raises once it has died."""
+        process = self.ledger.process("engine")
+        assert process is not None, "StartEngine comes first"
 
         def lines() -> list[str]:
             """Of this engine alone: what ended an earlier one would mislead."""
@@ -133,18 +133,23 @@ def _last(lines: Sequence[str]) -> str:
     return "\n".join(lines[-15:])
 
 
-class CreateKeys(_EngineStep):
-    """The three encryption keysets and the cookie secrets, made once: they are the identity of every token."""
+class NativeAdmin(_EngineStep):
+    """`HatchetAdmin` by the engine's own binary, run as a child with the engine's environment."""
 
-    id = "engine.keys"
-    title = "Engine keys"
+    @property
+    def about(self) -> str:
+        return f"{self.engine.binaries.admin} --version"
 
-    def check(self, facts: Facts) -> Change:
-        if all(self.ledger.vault.engine.get(name) for name in IDENTITY):
-            return unchanged("made once, kept")
-        return Change(Action.CREATE, "three keysets and the cookie secrets", touches=("secrets.json",))
+    @property
+    def may_begin(self) -> bool:
+        # It writes into our folder, which is made first, and takes a tenth of a second.
+        return False
 
-    def apply(self, run: Run) -> Applied:
+    @property
+    def token_routes(self) -> Sequence[tuple[str, Callable[[Run, str], str]]]:
+        return (("hatchet-admin token create", self._create_token),)
+
+    def create_keysets(self, run: Run) -> list[str]:
         run.host.files.make_dir(self.home)
         with tempfile.TemporaryDirectory(prefix=".keys-", dir=self.home) as folder:
             ran = run.host.processes.run(
@@ -154,19 +159,22 @@ class CreateKeys(_EngineStep):
                 timeout=30,
             )
             keys = [run.host.files.read(Path(folder) / name) for name in _KEY_FILES]
-        texts = [key.decode("ascii", "replace").strip() for key in keys if key]
-        if ran.exit_code or len(texts) != len(KEYSETS) or not all(texts):
+        if ran.exit_code:
             raise ApplyFailed(
                 "keys-failed",
                 f"hatchet-admin made no keysets (exit code {ran.exit_code})",
                 hint=f"{self.engine.binaries.admin} keyset create-local-keys",
                 detail=ran.stderr[-500:],
             )
-        # Two words; the second must have 16, 24 or 32 bytes: hatchet, pkg/auth/cookie.
-        cookies = f"{entropy.token_hex(16)} {entropy.token_hex(16)}"
-        self.ledger.vault.engine.update(dict(zip(KEYSETS, texts, strict=True)), **{COOKIE_SECRETS: cookies})
-        self.ledger.save_secrets()
-        return Applied(Action.CREATE, "made")
+        return [key.decode("ascii", "replace").strip() for key in keys if key]
+
+    def _create_token(self, run: Run, name: str) -> str:
+        argv = [str(self.engine.binaries.admin), *token_arguments(self.spec, self.engine, name)]
+        limit = run.deadline.left(60)
+        ran = run.host.processes.run(argv, env=self.env(run.host.environ), cwd=self.home, timeout=limit)
+        if ran.exit_code:
+            raise engine_failure("hatchet-admin token create", ran, limit)
+        return ran.stdout
 
 
 class Migrate(_EngineStep):
@@ -277,7 +285,9 @@ class StartEngine(_EngineStep):
             processes.stop(old, signal=signal.SIGTERM, timeout=10)
             action = Action.UPDATE
         end_leftovers(run, ledger)
-        cleared = self._clear_ghost(run)
+        # One that was killed before it was remembered left the receipt of its intent.
+        known = bool(ledger.recall("engine").get("started_at") or ledger.receipts("process", name="engine"))
+        cleared = clear_ghost(run, self.spec, ledger, known=known)
         if self.engine.binaries.assets is None:
             # Headless builds panic without a page to serve.
             run.host.files.make_dir(self.assets)
@@ -285,7 +295,7 @@ class StartEngine(_EngineStep):
         for start in range(_STARTS):
             process = self._start(run)
             try:
-                self._wait(run, process)
+                self._wait(run)
                 break
             except ProcessDied:
                 if start == _STARTS - 1 or not self._move_inner_ports(run):
@@ -305,6 +315,7 @@ class StartEngine(_EngineStep):
                 pid=process.pid,
                 started=process.started,
                 started_at=now_text(run.host.clock),
+                container=None,
                 directory=str(self.engine.binaries.directory),
                 version=self.engine.binaries.version,
                 fingerprint=self._fingerprint(),
@@ -336,41 +347,11 @@ class StartEngine(_EngineStep):
         self.ledger.save()
         return True
 
-    def _clear_ghost(self, run: Run) -> int:
-        """Delete the dead predecessor's rows, which hold tasks back for a minute; never with another engine alive."""
-        login = self.spec.login(self.spec.database(HATCHET_DATABASE))
-        trace = run.host.postgres.engine_trace(login)
-        if not trace.rows:
-            return 0
-        # One that was killed before it was remembered left the receipt of its intent.
-        known = self.ledger.recall("engine").get("started_at") or self.ledger.receipts("process", name="engine")
-        end = run.host.clock.monotonic() + 1.5
-        while trace.connections and run.host.clock.monotonic() < end:
-            # Sessions of a killed process linger for a moment.
-            run.host.clock.sleep(0.1)
-            trace = run.host.postgres.engine_trace(login)
-        if trace.connections or not known:
-            self.ledger.remember("engine", patience=True)
-            why = (
-                f"{trace.connections} sessions of another engine are on database {login.database}"
-                if trace.connections
-                else "rows of an engine that this project did not start are there"
-            )
-            run.findings.append(
-                Finding(
-                    "engine.other", "warn", "the first task may wait for a minute", why,
-                    "one engine's leases must run out, or two share the work",
-                )
-            )  # fmt: skip
-            return 0
-        self.ledger.remember("engine", patience=False)
-        return run.host.postgres.clear_engine_trace(login)
-
-    def _wait(self, run: Run, process: ProcessId) -> None:
+    def _wait(self, run: Run) -> None:
         """Ready: 8733/ready, then /api/ready with an empty body that is no page; gRPC is proved with the token."""
         ports, hatchet = self.spec.ports, run.host.hatchet
 
-        tail, dead = self.watch(run, process)
+        tail, dead = self.watch(run)
 
         def health() -> tuple[bool | None, str]:
             answer = hatchet.get(ports.health, "/ready")

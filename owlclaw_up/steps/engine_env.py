@@ -78,6 +78,13 @@ def engine_env(
     return env
 
 
+def token_arguments(spec: StackSpec, engine: EngineSpec, name: str) -> list[str]:
+    """What `hatchet-admin` is told for a new token; its lifetime in hours, since Go knows no days."""
+    return [
+        "token", "create", "--name", name, "--tenant-id", engine.tenant, "--expiresIn", f"{spec.token_lifetime_hours}h",
+    ]  # fmt: skip
+
+
 def fingerprint(env: Mapping[str, str], binaries: Path, version: str) -> str:
     """A short hash that changes when an engine would be started differently."""
     ours = {k: v for k, v in env.items() if k not in _INHERITED and k != "ADMIN_PASSWORD"}
@@ -121,6 +128,9 @@ _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
      "set admin_password to 8-64 characters with upper and lower case and a digit"),
     (r"APIToken_tenantId_fkey", "tenant", "there is no such tenant in its database", "owlclaw-up reset"),
     (r"index\.html: no such file", "assets", "its dashboard files are missing", "owlclaw-up"),
+    (r"initialized by PostgreSQL version (?P<x>[\d.]+), which is not compatible", "volume-major",
+     "its volume was made by PostgreSQL {x}, and the image has another major version",
+     "the image of that version: OWLCLAW_UP_POSTGRES_IMAGE=... owlclaw-up; or give the data up: owlclaw-up reset"),
     (r"exec format error", "architecture", "it is built for another machine", "take the engine for this machine"),
     (r"no space left on device", "disk-full", "the disk is full", "df -h"),
 )  # fmt: skip

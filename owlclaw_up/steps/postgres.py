@@ -8,11 +8,11 @@ from pathlib import Path
 from owlclaw_up.errors import ApplyFailed, ProcessDied
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import wait_until
-from owlclaw_up.host.embedded import Place, remove_base
+from owlclaw_up.host.embedded import Bridge, Place, remove_base
 from owlclaw_up.host.local import exit_status
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import PostgresBinaries, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, PostgresBinaries, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 
 
@@ -105,9 +105,22 @@ class StartServer:
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         self.spec, self.ledger = spec, ledger
 
+    @property
+    def _bridge(self) -> Bridge | None:
+        postgres, hatchet = self.spec.postgres, self.spec.database(HATCHET_DATABASE)
+        if not postgres.bridge or not postgres.bridge_subnet:
+            return None
+        return Bridge(postgres.bridge, postgres.bridge_subnet, hatchet.name, hatchet.role)
+
+    def _listens(self) -> bool:
+        """Whether the running server was started for every address that is wanted; for more is as good."""
+        return not self._bridge or self.ledger.recall("postgres").get("bridge") == self._bridge.address
+
     def check(self, facts: Facts) -> Change:
         if facts.our_stack.server_process is not None:
-            return unchanged(f"answers on port {self.spec.ports.postgres}")
+            if self._listens():
+                return unchanged(f"answers on port {self.spec.ports.postgres}")
+            return Change(Action.UPDATE, "restart", f"to listen on Docker's bridge too, {self.spec.postgres.bridge}")
         return Change(
             Action.CREATE,
             f"start on 127.0.0.1:{self.spec.ports.postgres}",
@@ -119,10 +132,17 @@ class StartServer:
         place = _place(ledger)
         assert place is not None, "CreateCluster comes first"
         running = run.host.embedded.running(place.data)
+        bridge = self._bridge
+        if running is not None and not self._listens():
+            run.host.embedded.stop(running[0])
+            running = None
         if running is None:
             with ledger.creating("process", name="postgres"):
-                process = run.host.embedded.start(place, _binaries(self.spec), port, _log(ledger))
-                ledger.keep("postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock))
+                process = run.host.embedded.start(place, _binaries(self.spec), port, _log(ledger), bridge)
+                ledger.keep(
+                    "postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock),
+                    bridge=bridge.address if bridge else "",
+                )  # fmt: skip
         else:
             # One that an interrupted run started.
             process = running[0]
@@ -143,7 +163,8 @@ class StartServer:
             return (True, "ready") if refusal is None else (None, refusal.detail)
 
         wait_until("PostgreSQL answering", answers, deadline=run.deadline, dead=dead, log_tail=tail)
-        return Applied(Action.CREATE, f"answers on 127.0.0.1:{port}, pid {process.pid}")
+        where = f"127.0.0.1:{port}" + (f" and {bridge.address}" if bridge else "")
+        return Applied(Action.CREATE, f"answers on {where}, pid {process.pid}")
 
 
 class StopServer:

@@ -36,7 +36,7 @@ class PrepareProject:
         ledger.prepare()
         for database in spec.databases:
             ledger.vault.passwords[database.role] = database.password.reveal()
-        if spec.postgres.embedded:
+        if spec.postgres.ours:
             ledger.vault.admin_url = ""
         else:
             ledger.vault.admin_url = url_of(spec.postgres.admin).reveal()
@@ -61,7 +61,7 @@ class PrepareProject:
         new = [d.role for d in spec.databases if ledger.vault.passwords.get(d.role) != d.password.reveal()]
         if new:
             moved.append(f"password of {', '.join(new)}")
-        if not spec.postgres.embedded and ledger.vault.admin_url != url_of(spec.postgres.admin).reveal():
+        if not spec.postgres.ours and ledger.vault.admin_url != url_of(spec.postgres.admin).reveal():
             moved.append("admin login")
         return moved
 

@@ -17,7 +17,7 @@ from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.dotenv import env_values
-from owlclaw_up.steps.engine import GHOST_SECONDS
+from owlclaw_up.steps.ghost import GHOST_SECONDS
 
 _QUICK_SECONDS = 45.0
 _PROGRAM = Path(__file__).parent.parent / "proof" / "program.py"
@@ -43,7 +43,7 @@ class Prove:
             spec.smoke,
             kept.recall("postgres").get("identity"),
             [kept.recall("postgres").get(k) for k in ("pid", "started")],
-            [kept.recall("engine").get(k) for k in ("pid", "started")] if spec.engine else None,
+            [kept.recall("engine").get(k) for k in ("pid", "started", "container")] if spec.engine else None,
             env_values(spec, kept.vault.token if spec.engine else ""),
             sdk,
         ]

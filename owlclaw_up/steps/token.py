@@ -6,22 +6,27 @@ import re
 import socket
 from datetime import datetime, timezone
 
-from owlclaw_up.errors import ApplyFailed
+from owlclaw_up.errors import ApplyFailed, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import GrpcLook, wait_until
 from owlclaw_up.model import Action, Change, Secret, unchanged
-from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.engine import _EngineStep, engine_failure
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.spec import StackSpec
+from owlclaw_up.steps.base import Applied, HatchetAdmin, Run
 from owlclaw_up.token_claims import Claims, decode
 
 RENEW_BELOW_DAYS = 14
 
 
-class EnsureToken(_EngineStep):
+class EnsureToken:
     """A token that the engine accepts, for the right tenant and addresses, with more than 14 days left."""
 
     id = "token"
     title = "API token"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger, admin: HatchetAdmin) -> None:
+        assert spec.engine is not None
+        self.spec, self.ledger, self.admin, self.engine = spec, ledger, admin, spec.engine
 
     def _fault(self, claims: Claims | None, now: float) -> str:
         """Why a token must not be kept; empty for a good one."""
@@ -58,7 +63,7 @@ class EnsureToken(_EngineStep):
                 assert claims is not None
                 return Applied(Action.UNCHANGED, f"accepted, until {claims.expires_text[:10]}")
             fault = "the engine refuses the kept one"
-        token, claims = self._mint(run)
+        token, claims, route = self._mint(run)
         look = self._ask(run, token)
         if look.state != "ok":
             raise ApplyFailed(
@@ -70,7 +75,8 @@ class EnsureToken(_EngineStep):
         self.ledger.vault.token = token.reveal()
         self.ledger.save_secrets()
         self.ledger.record("token", id=claims.token_id, tenant=claims.tenant)
-        return Applied(Action.UPDATE if kept else Action.CREATE, f"minted, until {claims.expires_text[:10]}")
+        by = "" if route == self.admin.token_routes[0][0] else f" by {route}"
+        return Applied(Action.UPDATE if kept else Action.CREATE, f"minted{by}, until {claims.expires_text[:10]}")
 
     def _ask(self, run: Run, token: Secret) -> GrpcLook:
         """GetVersion with the token; an engine that does not listen yet is waited for."""
@@ -79,29 +85,37 @@ class EnsureToken(_EngineStep):
             seen = run.host.hatchet.grpc_version(self.spec.grpc_address, token, timeout=2.0)
             return (None, seen.detail) if seen.state == "unavailable" else (seen, "")
 
-        process = self.ledger.process("engine")
-        assert process is not None, "StartEngine comes first"
-        tail, dead = self.watch(run, process)
+        tail, dead = self.admin.watch(run)
         return wait_until("the engine's gRPC port answering", look, deadline=run.deadline, dead=dead, log_tail=tail)
 
-    def _mint(self, run: Run) -> tuple[Secret, Claims]:
+    def _mint(self, run: Run) -> tuple[Secret, Claims, str]:
+        """A new token by the first route that gives a good one, and the route's name.
+
+        Raises:
+            ApplyFailed: no route does; the first one's error.
+        """
         host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
         name = f"owlclaw-up-{host}-{datetime.now(timezone.utc):%Y%m%d}"
-        argv = [
-            str(self.engine.binaries.admin), "token", "create", "--name", name,
-            "--tenant-id", self.engine.tenant, "--expiresIn", f"{self.spec.token_lifetime_hours}h",
-        ]  # fmt: skip
-        limit = run.deadline.left(60)
-        ran = run.host.processes.run(argv, env=self.env(run.host.environ), cwd=self.home, timeout=limit)
-        if ran.exit_code:
-            raise engine_failure("hatchet-admin token create", ran, limit)
-        claims, text = parse_token_output(ran.stdout)
+        failures: list[UpError] = []
+        for route, create in self.admin.token_routes:
+            try:
+                claims, text = self._checked(route, create(run, name))
+            except UpError as failure:
+                failures.append(failure)
+                continue
+            return Secret(text), claims, route
+        error = failures[0]
+        error.detail = "\n".join([error.detail, *(f.message for f in failures[1:])]).strip()
+        raise error
+
+    def _checked(self, route: str, printed: str) -> tuple[Claims, str]:
+        claims, text = parse_token_output(printed)
         if claims is None:
             raise ApplyFailed(
                 "token-garbage",
-                "hatchet-admin token create printed no token",
-                hint=f"{self.engine.binaries.admin} --version; is it Hatchet's own?",
-                detail=ran.stdout[:200],
+                f"{route} gave no token",
+                hint=f"{self.admin.about}; is it Hatchet's own?",
+                detail=printed[:200],
             )
         # A new token has its whole life before it, so expiry cannot be its fault.
         wanted = (self.spec.server_url, self.spec.grpc_address, self.engine.tenant)
@@ -109,11 +123,11 @@ class EnsureToken(_EngineStep):
         if got != wanted:
             raise ApplyFailed(
                 "token-garbage",
-                f"the minted token is for {got[0]}, gRPC {got[1]} and tenant {got[2]}, "
+                f"{route} gave a token for {got[0]}, gRPC {got[1]} and tenant {got[2]}, "
                 f"not for {wanted[0]}, gRPC {wanted[1]} and {wanted[2]}",
-                hint=f"{self.engine.binaries.admin} --version; is it Hatchet's own?",
+                hint=f"{self.admin.about}; is it Hatchet's own?",
             )
-        return Secret(text), claims
+        return claims, text
 
 
 def parse_token_output(stdout: str) -> tuple[Claims | None, str]:

@@ -21,7 +21,7 @@ from owlclaw_up.spec import (
     TENANT_ID,
     DatabaseSpec,
     EngineBinaries,
-    EngineSpec,
+    NativeEngine,
     Ports,
     PostgresBinaries,
     PostgresSpec,
@@ -180,7 +180,7 @@ def make_spec(project: Path, *, engine: bool = True, **values: Any) -> StackSpec
     return StackSpec(**{**usual, **values})
 
 
-def make_engine_spec(**values: Any) -> EngineSpec:
+def make_engine_spec(**values: Any) -> NativeEngine:
     usual: dict[str, Any] = {
         "binaries": make_engine(),
         "admin_email": ADMIN_EMAIL,
@@ -189,7 +189,7 @@ def make_engine_spec(**values: Any) -> EngineSpec:
         "max_conns": 50,
         "rabbitmq": None,
     }
-    return EngineSpec(**{**usual, **values})
+    return NativeEngine(**{**usual, **values})
 
 
 def make_token(**claims: Any) -> str:

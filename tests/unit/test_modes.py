@@ -15,6 +15,7 @@ from owlclaw_up.design import design, moved_ports
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts import (
     DatabasesLook,
+    DockerFacts,
     DotenvLook,
     Facts,
     LoginLook,
@@ -24,15 +25,24 @@ from owlclaw_up.facts import (
     StackLook,
 )
 from owlclaw_up.facts.machine import DEFAULT_PORTS
-from owlclaw_up.host.base import DatabaseLook, PortLook, PortOwner, ProcessId, ServerLook, ServerRefusal
-from owlclaw_up.host.docker import DockerLook
+from owlclaw_up.host.base import (
+    Compose,
+    DatabaseLook,
+    DockerLook,
+    ImageLook,
+    PortLook,
+    PortOwner,
+    ProcessId,
+    ServerLook,
+    ServerRefusal,
+)
 from owlclaw_up.host.engines import EngineRefused
 from owlclaw_up.model import Absent, Decision, Found, Mode, Secret, Unknown
 from owlclaw_up.modes import MODES, choose
 from owlclaw_up.receipts import Ledger, State
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.settings import Settings, load
-from owlclaw_up.spec import EngineBinaries, PostgresBinaries, StackSpec
+from owlclaw_up.settings import DEFAULT_HATCHET_IMAGE, DEFAULT_POSTGRES_IMAGE, Settings, load
+from owlclaw_up.spec import EngineBinaries, NativeEngine, PostgresBinaries, StackSpec
 from tests.unit.fakes import NOW, make_engine, make_facts, make_ledger, make_login, make_server
 
 MACHINES = sorted((Path(__file__).parent / "machines").glob("*.json"))
@@ -45,10 +55,10 @@ MACHINE = {
 
 def fact(given: Any, read: Callable[[Any], Any]) -> Any:
     """A look of a data file: what was found, or why nothing was."""
-    if isinstance(given, dict) and set(given) == {"absent"}:
-        return Absent(given["absent"])
-    if isinstance(given, dict) and set(given) == {"unknown"}:
-        return Unknown(given["unknown"])
+    if isinstance(given, dict) and "absent" in given:
+        return Absent(given["absent"], given.get("hint", ""))
+    if isinstance(given, dict) and "unknown" in given:
+        return Unknown(given["unknown"], given.get("hint", ""))
     return Found(read(given))
 
 
@@ -153,8 +163,15 @@ def read(path: Path, project: Path) -> Machine:
     return Machine(facts, settings, ledger, document["expect"])
 
 
-def docker(given: dict[str, str]) -> DockerLook:
-    return DockerLook("unix:///var/run/docker.sock", given["found"])
+def docker(given: dict[str, Any]) -> DockerFacts:
+    """An engine by its version; `missing` names the images of the settings that are not on it."""
+    compose = Compose(("docker", "compose"), "2.26.1")
+    look = DockerLook(
+        "unix:///var/run/docker.sock", given["found"], "the system's engine", compose, "amd64", "172.17.0.1",
+        "172.17.0.0/16",
+    )  # fmt: skip
+    there = {n for n in (DEFAULT_HATCHET_IMAGE, DEFAULT_POSTGRES_IMAGE) if n not in given.get("missing", ())}
+    return DockerFacts(look, {name: ImageLook(f"sha256:{name}", "amd64") for name in there}, "owlclaw-app-0123abcd")
 
 
 def sdk(given: dict[str, str]) -> SdkLook:
@@ -231,11 +248,12 @@ def compare(end: End, machine: Machine, expect: dict[str, Any]) -> None:
     for mode, why in expect.pop("rejected", {}).items():
         assert why in rejected[mode]
     assert spec.postgres.kind == expect.pop("server", spec.postgres.kind)
-    assert (end.server is None) is spec.postgres.embedded
+    assert (end.server is None) is spec.postgres.ours
     assert spec.postgres.admin.where == expect.pop("where", spec.postgres.admin.where)
     assert (spec.engine is not None) is decision.durable
     if spec.engine is not None:
-        assert str(spec.engine.binaries.directory) == expect.pop("engine", str(spec.engine.binaries.directory))
+        where = str(spec.engine.binaries.directory) if isinstance(spec.engine, NativeEngine) else "container"
+        assert where == expect.pop("engine", where)
     max_conns = spec.engine.max_conns if spec.engine else None
     assert max_conns == expect.pop("max_conns", max_conns)
     numbers = dataclasses.asdict(spec.ports)

@@ -20,8 +20,9 @@ from owlclaw_up.spec import TENANT_ID, PostgresSpec, StackSpec
 from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.database import DropDatabase, DropRole, EnsureDatabase
 from owlclaw_up.steps.dotenv import HEADER, SECRET_KEYS, RestoreDotenv, WriteDotenv, env_values
-from owlclaw_up.steps.engine import CreateKeys, Migrate, Seed, StartEngine, StopEngine
+from owlclaw_up.steps.engine import Migrate, NativeAdmin, Seed, StartEngine, StopEngine
 from owlclaw_up.steps.engine_env import IDENTITY
+from owlclaw_up.steps.keys import CreateKeys
 from owlclaw_up.steps.postgres import CreateCluster, RemoveCluster, StartServer, StopServer
 from owlclaw_up.steps.project import PrepareProject, RemoveState
 from owlclaw_up.steps.smoke import Prove, kept_smoke
@@ -209,7 +210,7 @@ class TestDatabase:
 
 class TestEngine:
     def test_keys(self, spec: StackSpec, ledger: Ledger, facts: Facts) -> None:
-        step = CreateKeys(spec, ledger)
+        step = CreateKeys(ledger, NativeAdmin(spec, ledger))
         assert check(step, facts) == (Action.CREATE, "three keysets and the cookie secrets")
         ledger.vault.engine.update(dict.fromkeys(IDENTITY, "x"))
         assert check(step, facts) == (Action.UNCHANGED, "made once, kept")
@@ -283,7 +284,10 @@ class TestToken:
         return {"token": TokenLook(Secret(text), decoded, GrpcLook(state) if state else None)}
 
     def test_absent(self, spec: StackSpec, ledger: Ledger, facts: Facts) -> None:
-        assert check(EnsureToken(spec, ledger), facts) == (Action.CREATE, "mint one (there is none yet)")
+        assert check(EnsureToken(spec, ledger, NativeAdmin(spec, ledger)), facts) == (
+            Action.CREATE,
+            "mint one (there is none yet)",
+        )
 
     @pytest.mark.parametrize(
         ("state", "claims", "action", "summary"),
@@ -302,7 +306,7 @@ class TestToken:
         self, state: str | None, claims: dict[str, Any], action: Action, summary: str, spec: StackSpec,
         ledger: Ledger, facts: Facts,
     ) -> None:  # fmt: skip
-        got = check(EnsureToken(spec, ledger), seen(facts, **self.look(state, **claims)))
+        got = check(EnsureToken(spec, ledger, NativeAdmin(spec, ledger)), seen(facts, **self.look(state, **claims)))
         assert got[0] is action
         assert got[1].startswith(summary)
 
@@ -312,7 +316,7 @@ class TestToken:
     def test_a_token_is_renewed_before_it_ends(
         self, hours: int, days: int, good: bool, spec: StackSpec, ledger: Ledger
     ) -> None:
-        step = EnsureToken(dataclasses.replace(spec, token_lifetime_hours=hours), ledger)
+        step = EnsureToken(dataclasses.replace(spec, token_lifetime_hours=hours), ledger, NativeAdmin(spec, ledger))
         claims = decode(make_token(exp=LATE + days * 86400 + 1800))
         assert (step._fault(claims, float(LATE)) == "") is good
 

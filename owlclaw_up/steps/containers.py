@@ -1,0 +1,311 @@
+"""The containers of a compose stack: PostgreSQL, the engine with its admin tool; stopping and removing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from owlclaw_up.errors import ApplyFailed, PreconditionError, UpError
+from owlclaw_up.facts import Facts
+from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.host.base import ContainerLook, wait_until
+from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
+from owlclaw_up.receipts import Ledger, now_text
+from owlclaw_up.spec import StackSpec
+from owlclaw_up.steps.base import Applied, Run
+from owlclaw_up.steps.compose import ComposeStep
+from owlclaw_up.steps.compose_env import HOST, fingerprint
+from owlclaw_up.steps.engine import engine_failure
+from owlclaw_up.steps.engine_env import token_arguments
+from owlclaw_up.steps.ghost import clear_ghost
+
+_TOKEN_SECONDS = 20.0
+# As `stop_grace_period` of the compose files.
+_GRACE_SECONDS = 30
+
+
+class StartDatabase(ComposeStep):
+    """Have the PostgreSQL container running and answering SQL on its published port."""
+
+    id = "postgres.server"
+    title = "PostgreSQL"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        super().__init__(spec, ledger, DATABASE)
+
+    def check(self, facts: Facts) -> Change:
+        container = facts.containers.get(DATABASE)
+        port = self.spec.ports.postgres
+        server = found(facts.our_stack.on_server.server)
+        if container is not None and container.running and server is not None:
+            return unchanged(f"container {container.name} answers on port {port}")
+        image = self.compose.images["postgres"]
+        if container is not None:
+            return Change(Action.UPDATE, f"container {container.name}", f"it is {container.state}")
+        docker = found(facts.docker)
+        volume = f"{self.compose.project}_owlclaw-db-data"
+        kept = f"on volume {volume}, which is there already" if docker and volume in docker.volumes else ""
+        return Change(
+            Action.CREATE, f"container of {image} on 127.0.0.1:{port}", kept,
+            touches=(f"port {port}", f"volume {volume}"),
+        )  # fmt: skip
+
+    def apply(self, run: Run) -> Applied:
+        before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
+        run.say(f"starting a container of {self.compose.images['postgres']}")
+        container = self.lift(run)
+        tail, dead = self.watch_container(run, container.name)
+        admin = self.spec.postgres.admin
+
+        def answers() -> tuple[bool | None, str]:
+            refusal = run.host.postgres.login_works(admin)
+            if refusal is not None and refusal.kind == "login":
+                raise self._other_password(refusal.detail)
+            return (True, "ready") if refusal is None else (None, refusal.detail)
+
+        run.say("waiting for it to answer")
+        wait_until("PostgreSQL answering", answers, deadline=run.deadline, dead=dead, log_tail=tail)
+        ran = before is not None and before.running and before.id == container.id
+        action = Action.UNCHANGED if ran else Action.UPDATE if before else Action.CREATE
+        return Applied(action, f"answers on 127.0.0.1:{self.spec.ports.postgres}, container {container.name}")
+
+    def _other_password(self, words: str) -> ApplyFailed:
+        """A server that is up refuses the password it was made with: then it was not made with that one."""
+        volume = f"{self.compose.project}_owlclaw-db-data"
+        return ApplyFailed(
+            "volume-password",
+            f"volume {volume} holds a PostgreSQL that was made earlier, with another password than is kept here",
+            hint=(
+                f"bring {self.ledger.secrets_path} of that time back; or give the data up: owlclaw-up reset "
+                f"(it removes volume {volume})"
+            ),
+            detail=words,
+        )
+
+
+class StartContainerEngine(ComposeStep):
+    """Have the engine's container running and answering: it migrates, seeds, and serves."""
+
+    id = "engine.server"
+    title = "Hatchet engine"
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        super().__init__(spec, ledger, ENGINE)
+
+    def check(self, facts: Facts) -> Change:
+        container, kept = facts.containers.get(ENGINE), self.ledger.recall("engine")
+        same = self.compose.adopted or self._same(container)
+        if container is not None and container.running and facts.our_stack.engine_ready and same:
+            return unchanged(f"{kept.get('version')} answers, container {container.name}")
+        ports = self.spec.ports
+        what = f"container of {self.engine.image}, dashboard on {ports.dashboard}, gRPC on {ports.grpc}"
+        touches = (f"port {ports.dashboard}", f"port {ports.grpc}")
+        if container is None:
+            return Change(Action.CREATE, what, touches=touches)
+        if not container.running:
+            return Change(Action.UPDATE, what, f"it is {container.state}", touches)
+        if self.compose.adopted and not kept:
+            return Change(Action.RUN, f"take over container {container.name}, lifted by hand")
+        return Change(Action.UPDATE, what, facts.our_stack.engine_answers if same else "it has other settings", touches)
+
+    def _same(self, container: ContainerLook | None) -> bool:
+        kept = self.ledger.recall("engine")
+        return (
+            container is not None
+            and kept.get("container") == container.id
+            and kept.get("fingerprint") == fingerprint(self.values())
+        )
+
+    def apply(self, run: Run) -> Applied:
+        docker, name = self.docker(run), f"{self.compose.project}-{ENGINE}-1"
+        before = docker.container(name)
+        keeps_running = before is not None and before.running and (self.compose.adopted or self._same(before))
+        cleared = 0
+        if not keeps_running:
+            if before is not None and before.running:
+                # It goes anyway; its rows in the database can only be cleared once it is dead.
+                docker.stop(before.id, timeout=10)
+            run.say("looking for what its predecessor left")
+            kept = self.ledger.recall("engine")
+            cleared = clear_ghost(run, self.spec, self.ledger, known=bool(kept.get("started_at") or before))
+        run.say(f"starting a container of {self.engine.image}")
+        container = self.lift(run)
+        self._wait(run, container)
+        version = self._version(run)
+        self.ledger.remember(
+            "engine", container=container.id, container_name=container.name, version=version, image=self.engine.image,
+            started_at=now_text(run.host.clock) if not keeps_running else container.started_at,
+            fingerprint=fingerprint(self.values()), pid=None, started=None, tenant=self.engine.tenant,
+        )  # fmt: skip
+        self.ledger.vault.passwords["dashboard"] = self.engine.admin_password.reveal()
+        self.ledger.save_secrets()
+        action = Action.UNCHANGED if keeps_running else Action.UPDATE if before else Action.CREATE
+        detail = f"{version} ready, container {container.name}" + (
+            ", on this machine's network" if self.network == HOST else ""
+        )
+        return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
+
+    def _wait(self, run: Run, container: ContainerLook) -> None:
+        """Ready: /api/ready with an empty body that is no page. It asks the database and the queue; gRPC is proved with the
+        token, since Docker accepts connections for a port that nobody listens on yet.
+        """
+        tail, dead = self.watch_container(run, container.name)
+
+        def api() -> tuple[bool | None, str]:
+            answer = run.host.hatchet.get(self.spec.ports.dashboard, "/api/ready")
+            good = answer is not None and answer[0] == 200 and "html" not in answer[1]
+            return (True, "") if good else (None, f"/api/ready says {answer[0] if answer else 'nothing'}")
+
+        run.say("migrating, seeding, starting")
+        wait_until("the engine's API", api, deadline=run.deadline, dead=dead, log_tail=tail)
+
+    def _version(self, run: Run) -> str:
+        answer = run.host.hatchet.get(self.spec.ports.dashboard, "/api/v1/version")
+        try:
+            return str(json.loads(answer[2])["version"]) if answer else ""
+        except (ValueError, KeyError, TypeError):
+            return ""
+
+
+class ContainerAdmin(ComposeStep):
+    """`HatchetAdmin` by the tool in the engine's image: in a container of its own for the keysets, by exec for tokens."""
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        super().__init__(spec, ledger, ENGINE)
+
+    @property
+    def name(self) -> str:
+        return f"{self.compose.project}-{ENGINE}-1"
+
+    @property
+    def about(self) -> str:
+        return f"docker exec {self.name} /hatchet-admin --help"
+
+    @property
+    def may_begin(self) -> bool:
+        return True
+
+    @property
+    def token_routes(self) -> Sequence[tuple[str, Callable[[Run, str], str]]]:
+        return (
+            ("hatchet-admin token create", self._token_by_exec),
+            ("REST login", self._token_by_login),
+        )
+
+    def create_keysets(self, run: Run) -> list[str]:
+        ran = self.docker(run).run(
+            self.engine.image, ["/hatchet-admin", "keyset", "create-local-keys"],
+            env={}, network="none", labels={"dev.owlclaw.project": self.compose.project}, timeout=run.deadline.left(60),
+        )  # fmt: skip
+        if ran.exit_code:
+            raise engine_failure("hatchet-admin keyset create-local-keys", ran, run.deadline.left(60))
+        # Pairs of a label and a value; the fourth is the public keyset in clear, which nobody needs.
+        return [line.strip() for line in ran.stdout.splitlines()][1:6:2]
+
+    def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
+        return self.watch_container(run, self.name)
+
+    def _token_by_exec(self, run: Run, name: str) -> str:
+        limit = run.deadline.left(_TOKEN_SECONDS)
+        arguments = token_arguments(self.spec, self.engine, name)
+        ran = self.docker(run).execute(self.name, ["/hatchet-admin", *arguments, "--config", "/config"], limit)
+        if ran.exit_code:
+            raise engine_failure("hatchet-admin token create", ran, limit)
+        return ran.stdout
+
+    def _token_by_login(self, run: Run, name: str) -> str:
+        run.say("by REST, as the dashboard's admin")
+        return run.host.hatchet.token_by_login(
+            self.spec.ports.dashboard, self.engine.admin_email, self.engine.admin_password, self.engine.tenant, name,
+            self.spec.token_lifetime_hours,
+        ).reveal()  # fmt: skip
+
+
+class StopContainers:
+    """Stop our containers; they and their data stay. Those of a stack lifted by hand run on, unless `up` started them."""
+
+    id = "containers"
+    title = "Containers"
+
+    def __init__(self, ledger: Ledger, services: Sequence[str] = (ENGINE, DATABASE)) -> None:
+        self.ledger, self.services = ledger, services
+
+    def _running(self, facts: Facts) -> list[str]:
+        return [
+            s for s in self.services if s in facts.containers and facts.containers[s].state not in ("exited", "created")
+        ]
+
+    def check(self, facts: Facts) -> Change:
+        kept = self.ledger.recall("compose")
+        if not kept:
+            return unchanged("none of ours")
+        if isinstance(facts.docker, (Absent, Unknown)):
+            return unchanged(f"Docker does not answer, so none of ours runs ({facts.docker.why})")
+        running = self._running(facts)
+        if kept.get("adopted"):
+            by_hand = [s for s in running if not self.ledger.receipts("started", service=s)]
+            running = [s for s in running if s not in by_hand]
+            if by_hand and not running:
+                command = f"docker compose -p {kept['project']} -f {kept['file']} down"
+                return unchanged(f"lifted by hand, and left running: {command}")
+        if not running:
+            return unchanged("none runs")
+        return Change(Action.REMOVE, f"stop {' and '.join(running)}")
+
+    def apply(self, run: Run) -> Applied:
+        begun = run.host.clock.monotonic()
+        docker = run.host.docker(self.ledger.recall("compose")["address"])
+        # By the engine itself: no compose file has to be there for it, and services of another mode's file stop too.
+        there = docker.containers(self.ledger.recall("compose")["project"])
+        adopted = bool(self.ledger.recall("compose").get("adopted"))
+        for service in self.services:
+            if service in there and (not adopted or self.ledger.receipts("started", service=service)):
+                docker.stop(there[service].id, timeout=_GRACE_SECONDS)
+                self.ledger.forget("started", service=service)
+        return Applied(Action.REMOVE, f"stopped in {run.host.clock.monotonic() - begun:.1f} s")
+
+
+class RemoveContainers:
+    """Remove the containers, volumes and networks that receipts name."""
+
+    id = "containers.data"
+    title = "Containers' data"
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def _names(self, kind: str) -> list[str]:
+        return [r.identity["name"] for r in self.ledger.receipts(kind)]
+
+    def check(self, facts: Facts) -> Change:
+        volumes = self._names("volume")
+        if not (volumes or self._names("container")):
+            return unchanged("none of ours")
+        return Change(Action.REMOVE, f"our containers, and volumes {', '.join(volumes)}", touches=tuple(volumes))
+
+    def apply(self, run: Run) -> Applied:
+        kept = self.ledger.recall("compose")
+        docker, project = run.host.docker(kept["address"]), kept["project"]
+        try:
+            there: dict[str, dict[str, Callable[[], None]]] = {
+                "container": {
+                    c.name: partial(docker.remove_container, c.id) for c in docker.containers(project).values()
+                },
+                "volume": {name: partial(docker.remove_volume, name) for name in docker.volumes(project)},
+                "network": {name: partial(docker.remove_network, name) for name in docker.networks(project)},
+            }
+        except UpError as refused:
+            raise PreconditionError(
+                f"Docker does not answer at {kept['address']}, and holds containers and volumes of ours",
+                hint="start it, then: owlclaw-up down --purge",
+                detail=refused.message,
+            ) from None
+        gone = 0
+        for kind, removals in there.items():
+            for name in self._names(kind):
+                if name in removals:
+                    removals[name]()
+                    gone += 1
+                self.ledger.forget(kind, name=name)
+        return Applied(Action.REMOVE, f"{gone} removed")
