@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 USAGE = 2
 PRECONDITION = 3
@@ -231,7 +232,7 @@ class PullFailed(PreconditionError):
     # Causes that a second try, or time, may mend; and those that another mode goes around.
     PASSING = frozenset({"broken", "rate-limit", "registry"})
     MOVES_ON = PASSING | {"network"}
-    _TEXTS = {
+    _TEXTS: ClassVar[dict[str, tuple[str, str]]] = {
         "broken": (
             "its transfer came out wrong again and again (a layer has not the size or digest that was promised)",
             "another network, or a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",

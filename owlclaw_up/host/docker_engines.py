@@ -5,6 +5,7 @@ Asked in this order: `DOCKER_HOST`, the current context, the usual sockets. Only
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import shutil
@@ -105,10 +106,8 @@ def current_context(environ: Mapping[str, str]) -> tuple[str, str]:
     """Name and address of the context that `docker` would use; empty for the default one."""
     folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME", "/nonexistent")) / ".docker")
     name = environ.get("DOCKER_CONTEXT", "")
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         name = name or str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("currentContext", ""))
-    except (OSError, ValueError, AttributeError):
-        pass
     if name in ("", "default"):
         return "", ""
     for path in (folder / "contexts" / "meta").glob("*/meta.json"):

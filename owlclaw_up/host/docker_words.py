@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 
-# First match wins. `full` and `login` come before the words of a broken transfer, which may stand beside them.
+_BROKEN = (
+    "filesystem layer verification failed", "failed size validation", "unexpected commit digest", "unexpected EOF",
+    "failed to read expected number of bytes", "failed to verify", "digest mismatch", "invalid checksum",
+    "failed to copy", "failed commit on ref", "connection reset by peer", "archive/tar", "gzip: invalid",
+    "invalid tar header", "unexpected end of JSON", r"\bEOF\b", "content digest", "stream terminated",
+)  # fmt: skip
+_NETWORK = (
+    "no such host", "connection refused", "network is unreachable", "no route to host", "i/o timeout",
+    "TLS handshake timeout", r"Client\.Timeout", "context deadline exceeded", "dial tcp", "Read timed out",
+    "ReadTimeout", "temporary failure in name resolution", "x509", "proxyconnect", "server gave HTTP response",
+    "context canceled", "request canceled",
+)  # fmt: skip
+# The first match wins: a full disk and a refused login come before the words of a broken transfer that may stand beside.
 _PULL = (
     ("disk-full", r"no space left on device|disk quota exceeded"),
     ("rate-limit", r"toomanyrequests|too many requests|rate limit|\b429\b"),
@@ -14,20 +26,8 @@ _PULL = (
     ),
     ("platform", r"no matching manifest|does not match the specified platform|exec format error"),
     ("login", r"unauthorized|denied|authentication required|no basic auth credentials|forbidden|\b40[13]\b"),
-    (
-        "broken",
-        r"filesystem layer verification failed|failed size validation|unexpected commit digest|unexpected EOF|"
-        r"failed to read expected number of bytes|failed to verify|digest mismatch|invalid checksum|"
-        r"failed to copy|failed commit on ref|connection reset by peer|archive/tar|gzip: invalid|invalid tar header|"
-        r"unexpected end of JSON|\bEOF\b|content digest|stream terminated",
-    ),
-    (
-        "network",
-        r"no such host|connection refused|network is unreachable|no route to host|i/o timeout|"
-        r"TLS handshake timeout|Client\.Timeout|context deadline exceeded|dial tcp|Read timed out|ReadTimeout|"
-        r"temporary failure in name resolution|x509|proxyconnect|server gave HTTP response|context canceled|"
-        r"request canceled",
-    ),
+    ("broken", "|".join(_BROKEN)),
+    ("network", "|".join(_NETWORK)),
     ("registry", r"\b50[0-9]\b|internal server error|bad gateway|service unavailable|received unexpected HTTP status"),
 )
 _COMPILED = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PULL]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from owlclaw_up.errors import PostgresUnreachableFromContainer
+from owlclaw_up.errors import DockerRefused, PostgresUnreachableFromContainer
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import ENGINE
-from owlclaw_up.host.base import Ran
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import StackSpec
@@ -86,10 +85,14 @@ class ReachPostgres(ComposeStep):
             "PGPASSWORD": login.password.reveal() if login.password else "", "PGCONNECT_TIMEOUT": "4", "LC_ALL": "C",
             "PGSSLMODE": dict(login.options).get("sslmode", "prefer"),
         }  # fmt: skip
-        ran: Ran = self.docker(run).run(
-            self.engine.image, ["psql", "-XAtqwc", "select 1"], env=env, network=network,
-            labels={"dev.owlclaw.project": self.compose.project}, timeout=run.deadline.left(_SECONDS),
-        )  # fmt: skip
+        try:
+            ran = self.docker(run).run(
+                self.engine.image, ["psql", "-XAtqwc", "select 1"], env=env, network=network,
+                labels={"dev.owlclaw.project": self.compose.project}, timeout=run.deadline.left(_SECONDS),
+            )  # fmt: skip
+        except DockerRefused as refused:
+            # A network that this engine cannot give is one by which nothing is reached.
+            return _Answer(network, False, refused.detail)
         words = (ran.stderr or ran.stdout).strip() or f"exit code {ran.exit_code}"
         return _Answer(network, ran.exit_code == 0 or bool(_LET_IN.search(words)), words)
 
