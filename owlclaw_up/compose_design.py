@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from owlclaw_up.facts import ByHand, Facts
 from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Mode, found
 from owlclaw_up.receipts import Ledger
@@ -69,6 +70,15 @@ def published_ports(facts: Facts, *, stopped: bool = False) -> dict[str, int]:
                 there = container.environment
                 ports |= {purpose: int(there[n]) for n, purpose in names.items() if there.get(n, "").isdigit()}
     return ports
+
+
+def login_by_hand(facts: Facts, mode: Mode, ledger: Ledger) -> ServerLogin | None:
+    """The admin's login to the PostgreSQL of a stack lifted by hand, where that one is to be adopted and runs."""
+    port = published_ports(facts).get("postgres")
+    if adoptable(facts, mode) is None or port is None:
+        return None
+    learn_by_hand(facts, ledger)
+    return ServerLogin("127.0.0.1", port, SUPERUSER, ledger.password(SUPERUSER))
 
 
 def learn_by_hand(facts: Facts, ledger: Ledger) -> None:

@@ -7,47 +7,39 @@ kind of value whatever happened.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
-from owlclaw_up.errors import PRECONDITION, PreconditionError, PullFailed, UpError
+from owlclaw_up.errors import PRECONDITION, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
-from owlclaw_up.host.machine import Host
 from owlclaw_up.model import (
-    Absent,
+    Action,
     Decided,
     Decision,
     Event,
     Finding,
     Found,
     Listener,
-    Login,
     Mode,
     Move,
     Note,
     Outcome,
-    Secret,
-    Service,
     Smoke,
     StepFinished,
     StepReport,
-    TokenInfo,
-    Unknown,
     found,
 )
-from owlclaw_up.modes import MODES, choose
+from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
+from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
-from owlclaw_up.redaction import Redactor
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.settings import DatabaseSetting, Settings, find_project, load, wanted_databases
-from owlclaw_up.spec import ADMIN_EMAIL, APPLICATION_DATABASE, StackSpec
+from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
+from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.smoke import Prove, kept_smoke
@@ -55,30 +47,6 @@ from owlclaw_up.steps.smoke import Prove, kept_smoke
 
 def silent(event: Event) -> None:
     """A listener for callers that want only the outcome."""
-
-
-class NoEnvironment(PreconditionError):
-    code = "no-environment"
-
-    def __init__(self, project: Path) -> None:
-        super().__init__(f"nothing was set up in {project} yet", hint="owlclaw-up")
-
-
-@dataclasses.dataclass(frozen=True)
-class Project:
-    """One project, with everything a command needs to work on it."""
-
-    root: Path
-    host: Host
-    settings: Settings
-    ledger: Ledger
-    redact: Redactor
-
-    def learn_secrets(self) -> None:
-        """Have every secret of this run masked from now on."""
-        settings = self.settings
-        given = (settings.admin_url.value, settings.rabbitmq_url.value, settings.admin_password.value)
-        self.redact.add(*self.ledger.vault.texts(), *(s.reveal() for s in given if s))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,22 +57,6 @@ class Prepared:
     decision: Decision
     spec: StackSpec
     plan: Plan
-
-
-def open_project(
-    project_dir: Path | None = None, flags: Mapping[str, Any] | None = None, host: Host | None = None
-) -> Project:
-    """Find the project, resolve settings, read state.
-
-    Raises:
-        UpError: the project, a setting or the state cannot be used.
-    """
-    host = host or Host()
-    root = find_project(Path.cwd(), project_dir)
-    settings = load(root, host.environ, flags or {})
-    opened = Project(root, host, settings, Ledger(root, host.files, host.clock), Redactor())
-    opened.learn_secrets()
-    return opened
 
 
 def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
@@ -127,7 +79,10 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         on_server = look_at_databases(project.host, settings, ledger, server.login, server.source)
     elif server is None and kept.get("kind") != ("container" if decision.mode is Mode.FULL else "embedded"):
         # What is on another server than the one to come says nothing of that one.
-        on_server = DatabasesLook()
+        by_hand = login_by_hand(facts, decision.mode, ledger)
+        on_server = (
+            look_at_databases(project.host, settings, ledger, by_hand, "container") if by_hand else DatabasesLook()
+        )
     stack = dataclasses.replace(facts.our_stack, on_server=on_server)
     facts = dataclasses.replace(facts, stack=Found(stack))
     spec = design(facts, decision, server, on_server, settings, ledger)
@@ -211,8 +166,8 @@ def _apply_up(
     status = "failed" if said_no else "ok" if decision.durable else "degraded"
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
-        _relative(project, spec.env_path), seconds(), smoke, findings,
-        login=_login(project) if spec.engine else None, project=project.root, data={"notes": notes},
+        relative(project, spec.env_path), seconds(), smoke, findings,
+        login=dashboard_login(project) if spec.engine else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
 
 
@@ -224,7 +179,7 @@ def _planned(project: Project, prepared: Prepared, command: str, seconds: float)
     )
     return Outcome(
         command, "ok" if decision.durable else "degraded", 0, decision.mode, decision, reports, endpoints(spec),
-        _relative(project, spec.env_path), seconds, None, _findings(project, prepared.facts, spec),
+        relative(project, spec.env_path), seconds, None, _findings(project, prepared.facts, spec),
         project=project.root,
         data={"dry_run": True, "changes": prepared.plan.changes_something, "notes": list(_notes(prepared))},
     )  # fmt: skip
@@ -246,6 +201,9 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
         with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
             facts = gather(project.host, project.settings, project.ledger)
             todo = plan(removals(project.ledger, purge=purge), facts)
+            for step in todo.planned:
+                if step.change.action is Action.UNCHANGED and step.change.reason:
+                    listener(Note(f"{step.title}: {step.change.summary} ({step.change.reason})"))
             log = silent if purge else _logger(project, "down")
             reports, _, error = apply(todo, project.host, deadline, _both(log, listener))
     except UpError as failed:
@@ -266,43 +224,6 @@ def reset(project: Project, listener: Listener = silent) -> Outcome:
         return dataclasses.replace(outcome, command="reset")
     project = dataclasses.replace(project, ledger=Ledger(project.root, project.host.files, project.host.clock))
     return up(project, listener, command="reset")
-
-
-def status(project: Project) -> Outcome:
-    """What runs, where, since when; `exit_code` 0 only if the environment is up and answers."""
-    begun = project.host.clock.monotonic()
-    facts = gather(project.host, project.settings, project.ledger, only=("stack",))
-    state = project.ledger.state
-    mode = Mode(state.mode) if state.mode else None
-    if mode is None:
-        half_made = "an `up` has begun and not ended" if project.ledger.exists else "nothing was set up here yet"
-        error = NoEnvironment(project.root)
-        finding = Finding("environment", "fail", half_made, hint="owlclaw-up", command="owlclaw-up")
-        return Outcome(
-            "status", "failed", 1, findings=(finding,), error=error, project=project.root,
-            services=_services(project, facts), seconds=project.host.clock.monotonic() - begun,
-        )  # fmt: skip
-    services = _services(project, facts)
-    token = _token_info(project, facts)
-    durable = MODES[mode].durable
-    bad = [s for s in services if s.state != "running"]
-    if durable and (token is None or not token.accepted):
-        bad.append(Service("token", "refused", "the engine does not accept the kept token"))
-    findings = tuple(
-        Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
-    )
-    kept = state.ports
-    urls = {}
-    if durable:
-        urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
-    application = _application(project)
-    urls["postgres"] = f"postgresql://{application.role}@{_host_of(project)}:{kept['postgres']}/{application.name}"
-    return Outcome(
-        "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
-        endpoints=urls, env_file=_relative(project, project.root / project.settings.env_file.value),
-        seconds=project.host.clock.monotonic() - begun, smoke=kept_smoke(project.ledger), findings=findings,
-        services=services, token=token, project=project.root,
-    )  # fmt: skip
 
 
 def smoke(project: Project, listener: Listener = silent) -> Outcome:
@@ -362,36 +283,6 @@ def endpoints(spec: StackSpec) -> dict[str, str]:
     return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
 
 
-def failure(project: Project | None, command: str, error: UpError, seconds: float) -> Outcome:
-    """The outcome of a command that an error ended."""
-    if project is not None:
-        project.learn_secrets()
-        for name in ("message", "hint", "detail"):
-            setattr(error, name, project.redact(getattr(error, name)))
-    return Outcome(
-        command, "failed", error.exit_code, error=error, seconds=seconds, project=project.root if project else None
-    )
-
-
-def _login(project: Project) -> Login | None:
-    password = project.ledger.vault.passwords.get("dashboard")
-    return Login(ADMIN_EMAIL, Secret(password)) if password else None
-
-
-def _relative(project: Project, path: Path) -> str:
-    return os.path.relpath(path, project.root) if path.is_relative_to(project.root) else str(path)
-
-
-def _application(project: Project) -> DatabaseSetting:
-    """The application's database, as it is wanted."""
-    return next(d for d in wanted_databases(project.settings) if d.name == APPLICATION_DATABASE)
-
-
-def _host_of(project: Project) -> str:
-    kept = project.ledger.recall("postgres")
-    return "localhost" if kept.get("kind") != "local" else str(kept.get("where", "localhost")).rpartition(":")[0]
-
-
 def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:
     if spec.smoke == "none":
         return Smoke("none", "skipped")
@@ -439,52 +330,6 @@ def _shadow_finding(shadow: Shadow, spec: StackSpec) -> Finding:
     return Finding(
         "env.shadowed", "warn", f"{shadow.key} in {where} wins over {spec.env_path.name}",
         "programs read that value, not the one written here", mend, mend if shadow.line is None else "",
-    )  # fmt: skip
-
-
-def _services(project: Project, facts: Facts) -> tuple[Service, ...]:
-    ledger, stack, ports = project.ledger, facts.our_stack, project.ledger.state.ports
-    kept, engine = ledger.recall("postgres"), ledger.recall("engine")
-    services = []
-    if kept.get("kind"):
-        server = stack.on_server.server
-        look = found(server)
-        role = _application(project).role
-        login = stack.on_server.logins.get(role)
-        if look is not None and login is not None and login.password:
-            state, detail = "running", f"{kept['kind']}, answers role {role} on {kept.get('where')}"
-        elif look is not None:
-            state, detail = "incomplete", f"the server answers; database or role {role} is missing"
-        else:
-            state = "stopped" if isinstance(server, Absent) else "unreachable"
-            detail = server.why if isinstance(server, (Absent, Unknown)) else ""
-        services.append(
-            Service(
-                "postgres", state, detail, ports.get("postgres"), stack.server_process.pid if stack.server_process else None,
-                kept.get("started_at", "") if stack.server_process else "", look.version if look else "",
-            )
-        )  # fmt: skip
-    if ledger.state.mode and MODES[Mode(ledger.state.mode)].durable:
-        process = stack.engine_process
-        state = "running" if stack.engine_ready else "not ready" if process else "stopped"
-        services.append(
-            Service(
-                "hatchet", state, stack.engine_answers or "not running", ports.get("dashboard"),
-                process.pid if process else None, engine.get("started_at", "") if process else "", engine.get("version", ""),
-            )
-        )  # fmt: skip
-    return tuple(services)
-
-
-def _token_info(project: Project, facts: Facts) -> TokenInfo | None:
-    look = facts.our_stack.token
-    if look is None:
-        return None
-    claims = look.claims
-    accepted = None if look.grpc is None else look.grpc.state == "ok"
-    return TokenInfo(
-        claims.tenant, claims.server_url, claims.grpc_address, claims.expires_text,
-        claims.days_left(project.host.clock.now()), accepted,
     )  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import re
-import time
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,7 +15,7 @@ from owlclaw_up.errors import UsageError
 FILES = {
     "postgres": ("postgres.log",),
     "hatchet": ("migrate.log", "hatchet.log"),
-    "up": ("up.log", "smoke.log"),
+    "up": ("up.log", "compose.log", "smoke.log"),
 }
 _RELATIVE = re.compile(r"(\d+)\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -59,8 +61,22 @@ def read(path: Path, tail: int | None, since: datetime | None) -> list[str]:
     return lines if tail is None else lines[-tail:] if tail else []
 
 
-def follow(files: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
-    """New lines of the files as they are written, until the caller stops."""
+def follow(
+    files: Sequence[tuple[str, Path]], streams: Sequence[tuple[str, Iterator[str]]] = ()
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """New lines as they are written, until the caller stops.
+
+    Args:
+        streams: what gives lines by itself, such as the log of a container; each is read beside the others.
+    """
+    coming: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def read_on(label: str, lines: Iterator[str]) -> None:
+        for line in lines:
+            coming.put((label, line))
+
+    for label, lines in streams:
+        threading.Thread(target=read_on, args=(label, lines), daemon=True).start()
     offsets = {path: path.stat().st_size for _, path in files}
     rests: dict[Path, bytes] = {path: b"" for _, path in files}
     while True:
@@ -76,7 +92,10 @@ def follow(files: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
                 *whole, rests[path] = data.split(b"\n")
                 for line in whole:
                     yield label, line.decode("utf-8", "replace")
-        time.sleep(_FOLLOW_POLL)
+        with contextlib.suppress(queue.Empty):
+            yield coming.get(timeout=_FOLLOW_POLL)
+            while True:
+                yield coming.get_nowait()
 
 
 def _time_of(line: str) -> datetime | None:

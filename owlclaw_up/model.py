@@ -218,7 +218,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Service:
-    """One process of the environment, for `status`."""
+    """One process, or container, of the environment, for `status`."""
 
     id: str
     state: str
@@ -227,6 +227,7 @@ class Service:
     pid: int | None = None
     since: str = ""
     version: str = ""
+    container: str = ""
 
 
 @dataclass(frozen=True)

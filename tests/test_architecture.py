@@ -38,7 +38,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "modes": ("server_choice", "compose_design", "modes", "design"),
     "planner": ("planner",),
     "executor": ("executor",),
-    "environment": ("environment",),
+    "environment": ("project", "standing", "environment"),
     "proof": ("proof.",),
     "views": ("views.",),
     "cli": ("cli.", "__main__"),

@@ -22,21 +22,26 @@ def show_logs(ui: Ui, project: Project, name: str | None, follow: bool, since: s
     from datetime import datetime, timezone
 
     from owlclaw_up import logs
+    from owlclaw_up.facts.containers import log_containers
 
     if name is not None and name not in logs.FILES:
         raise UsageError(f"there is no log {name!r}", hint=f"one of {', '.join(logs.FILES)}")
     moment = logs.parse_since(since, datetime.now(timezone.utc)) if since else None
     limit = tail if tail is not None else None if since else _DEFAULT_TAIL
     files = logs.paths(project.ledger.logs, name)
+    containers = [c for c in log_containers(project.ledger) if name in (None, c.label)]
     lines = [
         {"log": label, "line": project.redact(line)} for label, path in files for line in logs.read(path, limit, moment)
     ]
+    for container in containers:
+        read = container.docker.logs(container.name, limit, moment.timestamp() if moment else None)
+        lines += [{"log": container.label, "line": project.redact(line)} for line in read]
     if not ui.json:
         for entry in lines:
             print(_labelled(entry["log"], entry["line"], name))
         if follow:
             sys.stdout.flush()
-            for label, line in logs.follow(files):
+            for label, line in logs.follow(files, [(c.label, c.docker.follow(c.name)) for c in containers]):
                 print(_labelled(label, project.redact(line), name), flush=True)
     return Outcome("logs", "ok", 0, project=project.root, data={"lines": lines})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from owlclaw_up.facts.values import ByHand, DockerFacts
@@ -41,6 +42,30 @@ def look_at_docker(host: Host, settings: Settings, ledger: Ledger) -> Fact[Docke
         # Every checkout that is lifted by hand has the same name.
         containers = {s: c for s, c in containers.items() if _from_checkout(c, ledger.project)}
     return Found(DockerFacts(look.value, images, project, containers, engine.volumes(project), by_hand))
+
+
+@dataclass(frozen=True)
+class LogContainer:
+    """A container whose log is one of ours.
+
+    Attributes:
+        label: which of the logs.
+    """
+
+    label: str
+    docker: DockerEngine
+    name: str
+
+
+def log_containers(ledger: Ledger) -> list[LogContainer]:
+    """The containers that the state names, as far as they are there; their logs stay with Docker."""
+    kept = ledger.recall("compose")
+    if not kept:
+        return []
+    docker = DockerEngine(kept["address"])
+    there = docker.containers(kept["project"])
+    labels = {DATABASE: "postgres", ENGINE: "hatchet"}
+    return [LogContainer(label, docker, there[s].name) for s, label in labels.items() if s in there]
 
 
 def _lifted_by_hand(engine: DockerEngine, root: Path, ours: str) -> ByHand | None:

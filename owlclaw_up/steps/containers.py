@@ -41,6 +41,8 @@ class StartDatabase(ComposeStep):
         if container is not None and container.running and server is not None:
             return unchanged(f"container {container.name} answers on port {port}")
         image = self.compose.images["postgres"]
+        if container is not None and container.running:
+            return Change(Action.RUN, f"container {container.name}", "it is asked again")
         if container is not None:
             return Change(Action.UPDATE, f"container {container.name}", f"it is {container.state}")
         docker = found(facts.docker)
@@ -248,7 +250,7 @@ class StopContainers:
             running = [s for s in running if s not in by_hand]
             if by_hand and not running:
                 command = f"docker compose -p {kept['project']} -f {kept['file']} down"
-                return unchanged(f"lifted by hand, and left running: {command}")
+                return unchanged("lifted by hand, and left running", f"to stop it: {command}")
         if not running:
             return unchanged("none runs")
         return Change(Action.REMOVE, f"stop {' and '.join(running)}")

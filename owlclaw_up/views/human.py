@@ -22,6 +22,7 @@ from owlclaw_up.model import (
     StepProgress,
     StepReport,
     StepStarted,
+    Transfer,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Progress:
     def __init__(self, stream: TextIO, *, colour: bool, quiet: bool, verbose: bool) -> None:
         self.stream, self.colour, self.quiet, self.verbose = stream, colour, quiet, verbose
         self.live: Live | None = None
-        self._title = ""
+        self._title, self._text = "", ""
+        self._transfers: dict[str, Transfer] = {}
+        self._told: dict[str, int] = {}
         self._terminal = stream.isatty() and not quiet
 
     def __enter__(self) -> Progress:
@@ -58,10 +61,13 @@ class Progress:
         if self.quiet:
             return
         if isinstance(event, StepStarted):
-            self._title = event.title
-            self._spin(event.title, "")
+            self._title, self._text = event.title, ""
+            self._spin()
         elif isinstance(event, StepProgress):
-            self._spin(self._title, event.text)
+            self._text = event.text
+            self._spin()
+        elif isinstance(event, Transfer):
+            self._transfer(event)
         elif isinstance(event, StepFinished):
             self._finished(event.report)
         elif isinstance(event, Note):
@@ -69,29 +75,42 @@ class Progress:
         elif isinstance(event, Decided):
             self._line(f"{event.decision.mode.value}: {event.decision.why}", "bold")
 
+    def _transfer(self, event: Transfer) -> None:
+        """A bar for each download on a terminal; elsewhere a line for each quarter of it."""
+        self._transfers[event.name] = event
+        if self._terminal:
+            self._spin()
+            return
+        quarter = 4 * event.done // event.total if event.total else 0
+        if quarter > self._told.get(event.name, 0):
+            self._told[event.name] = quarter
+            self._line(f"  {event.name:<30} {_megabytes(event)}", "dim")
+
     def _finished(self, report: StepReport) -> None:
         self._stop()
+        self._transfers.clear()
         if report.action in (Action.UNCHANGED, Action.SKIP) and not self.verbose:
             return
         symbol = "!" if report.status == "failed" else report.action.symbol
         seconds = f"{report.seconds:5.2f} s"
         self._line(f"  {symbol} {report.title:<22} {seconds}  {report.detail}", _STYLES.get(symbol, "red"))
 
-    def _spin(self, title: str, text: str) -> None:
+    def _spin(self) -> None:
         if not self._terminal:
             return
-        from rich.console import Console
+        from rich.console import Console, Group
         from rich.live import Live
         from rich.spinner import Spinner
         from rich.text import Text
 
-        spinner = Spinner("dots", Text(f" {title}  {text}"))
+        bars = [_bar(event) for event in self._transfers.values()]
+        spinner = Spinner("dots", Text(f" {self._title}  {self._text}"))
         if self.live is None:
             console = Console(file=self.stream, no_color=not self.colour, highlight=False)
-            self.live = Live(spinner, console=console, transient=True, refresh_per_second=12)
+            self.live = Live(Group(spinner, *bars), console=console, transient=True, refresh_per_second=12)
             self.live.start()
         else:
-            self.live.update(spinner)
+            self.live.update(Group(spinner, *bars))
 
     def _stop(self) -> None:
         if self.live is not None:
@@ -108,6 +127,22 @@ class Progress:
             console.print(Text(text, style=style))
         else:
             print(text, file=self.stream, flush=True)
+
+
+def _megabytes(event: Transfer) -> str:
+    share = f"{100 * event.done // event.total:3d} %  " if event.total else ""
+    return f"{share}{event.done / 1e6:.0f} of {event.total / 1e6:.0f} MB"
+
+
+def _bar(event: Transfer) -> Any:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    row = Table.grid(padding=(0, 1))
+    # Until something is known of its size, the bar only shows that it is on its way.
+    bar = ProgressBar(total=event.total or None, completed=event.done, width=30, pulse=not event.total)
+    row.add_row(f"    {event.name:<28}", bar, _megabytes(event) if event.total else "asking the registry")
+    return row
 
 
 class Screen:
@@ -165,6 +200,8 @@ class Screen:
                 f"{word.capitalize()}: {outcome.mode.value if outcome.mode else ''} in {outcome.seconds:.1f} s",
                 "bold green",
             )
+        if outcome.decision is not None:
+            self._moves(outcome.decision)
         self.put()
         if "dashboard" in outcome.endpoints:
             login = f"   login {outcome.login.email}" if outcome.login else ""
@@ -197,10 +234,15 @@ class Screen:
 
     def _decision(self, decision: Decision) -> None:
         self.put(f"Mode {decision.mode.value} ({decision.source}): {decision.why}", "bold")
+        self._moves(decision)
         for rejected in decision.rejected:
             self.put(f"  not {rejected.mode.value:<13} {rejected.why}", "dim")
         if decision.hint:
             self.put(f"  {decision.hint}")
+
+    def _moves(self, decision: Decision) -> None:
+        for move in decision.moves:
+            self.put(f"  left {move.mode.value}: {move.why}", "yellow")
 
     def _status(self, outcome: Outcome, verbose: bool) -> None:
         words = {"ok": "Up", "degraded": "Up, degraded (no engine)", "failed": "Not up"}
@@ -210,7 +252,7 @@ class Screen:
         for service in outcome.services:
             version = f" {service.version}" if service.version else ""
             port = f"port {service.port}" if service.port else ""
-            pid = f"pid {service.pid}" if service.pid else ""
+            pid = f"pid {service.pid}" if service.pid else service.container
             since = f"since {service.since}" if service.since else ""
             parts = "  ".join(filter(None, (port, pid, since)))
             self.put(f"  {service.id + version:<18} {service.state:<10} {parts}")

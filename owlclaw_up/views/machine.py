@@ -56,6 +56,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
                 "pid": s.pid,
                 "since": s.since or None,
                 "version": s.version or None,
+                "container": s.container or None,
             }
             for s in outcome.services
         ],
@@ -71,6 +72,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
             "rejected": [{"mode": r.mode.value, "why": r.why} for r in decision.rejected],
             "durable": decision.durable,
             "hint": decision.hint,
+            "moves": [{"mode": m.mode.value, "why": m.why} for m in decision.moves],
         }
     if token is not None:
         rendered["token"] = {

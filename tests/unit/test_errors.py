@@ -127,4 +127,4 @@ def test_errors_import_nothing_of_ours() -> None:
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not [name for name in modules if name.startswith("owlclaw_up")]
-    assert modules == {"__future__", "collections.abc", "pathlib"}
+    assert modules == {"__future__", "collections.abc", "pathlib", "typing"}

@@ -71,7 +71,7 @@ def test_the_document_of_a_success() -> None:
         "project": "/home/user/app", "error": None,
     }  # fmt: skip
     assert made["decision"] == {
-        "mode": "native", "source": "auto", "why": "engine v0.107.2 is at hand", "durable": True, "hint": "",
+        "mode": "native", "source": "auto", "why": "engine v0.107.2 is at hand", "durable": True, "hint": "", "moves": [],
         "rejected": [{"mode": "full", "why": "Docker is not installed"}],
     }  # fmt: skip
     assert made["steps"] == [

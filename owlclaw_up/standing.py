@@ -1,0 +1,128 @@
+"""What stands of an environment: services, ports, since when, the token; the command `status`. Reads only."""
+
+from __future__ import annotations
+
+from owlclaw_up.facts import Facts, gather
+from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.host.base import ContainerLook
+from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
+from owlclaw_up.modes import MODES
+from owlclaw_up.project import NoEnvironment, Project, application, relative
+from owlclaw_up.steps.smoke import kept_smoke
+
+
+def status(project: Project) -> Outcome:
+    """What runs, where, since when; `exit_code` 0 only if the environment is up and answers."""
+    begun = project.host.clock.monotonic()
+    probes = ("stack", "docker") if project.ledger.recall("compose") else ("stack",)
+    facts = gather(project.host, project.settings, project.ledger, only=probes)
+    state = project.ledger.state
+    mode = Mode(state.mode) if state.mode else None
+    if mode is None:
+        half_made = "an `up` has begun and not ended" if project.ledger.exists else "nothing was set up here yet"
+        error = NoEnvironment(project.root)
+        finding = Finding("environment", "fail", half_made, hint="owlclaw-up", command="owlclaw-up")
+        return Outcome(
+            "status", "failed", 1, findings=(finding,), error=error, project=project.root,
+            services=_services(project, facts), seconds=project.host.clock.monotonic() - begun,
+        )  # fmt: skip
+    services = _services(project, facts)
+    token = _token_info(project, facts)
+    durable = MODES[mode].durable
+    bad = [s for s in services if s.state != "running"]
+    if durable and (token is None or not token.accepted):
+        bad.append(Service("token", "refused", "the engine does not accept the kept token"))
+    findings = tuple(
+        Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
+    )
+    kept = state.ports
+    urls = {}
+    if durable:
+        urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
+    own = application(project)
+    urls["postgres"] = f"postgresql://{own.role}@{_host_of(project)}:{kept['postgres']}/{own.name}"
+    return Outcome(
+        "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
+        endpoints=urls, env_file=relative(project, project.root / project.settings.env_file.value),
+        seconds=project.host.clock.monotonic() - begun, smoke=kept_smoke(project.ledger), findings=findings,
+        services=services, token=token, project=project.root,
+    )  # fmt: skip
+
+
+def _host_of(project: Project) -> str:
+    kept = project.ledger.recall("postgres")
+    return "localhost" if kept.get("kind") != "local" else str(kept.get("where", "localhost")).rpartition(":")[0]
+
+
+def _services(project: Project, facts: Facts) -> tuple[Service, ...]:
+    services = [_database(project, facts)] if project.ledger.recall("postgres").get("kind") else []
+    mode = project.ledger.state.mode
+    if mode and MODES[Mode(mode)].durable:
+        services.append(_engine(project, facts))
+    return tuple(services)
+
+
+def _database(project: Project, facts: Facts) -> Service:
+    ledger, stack, kept = project.ledger, facts.our_stack, project.ledger.recall("postgres")
+    server = stack.on_server.server
+    look = found(server)
+    role = application(project).role
+    login = stack.on_server.logins.get(role)
+    if look is not None and login is not None and login.password:
+        state, detail = "running", f"{kept['kind']}, answers role {role} on {kept.get('where')}"
+    elif look is not None:
+        state, detail = "incomplete", f"the server answers; database or role {role} is missing"
+    else:
+        state = "stopped" if isinstance(server, Absent) else "unreachable"
+        detail = server.why if isinstance(server, (Absent, Unknown)) else ""
+    version, port = look.version if look else "", ledger.state.ports.get("postgres")
+    container = facts.containers.get(DATABASE) if kept["kind"] == "container" else None
+    if container is not None:
+        return _in_container("postgres", container, state, detail, port, version)
+    process = stack.server_process
+    return Service(
+        "postgres", state, detail, port, process.pid if process else None,
+        kept.get("started_at", "") if process else "", version,
+    )  # fmt: skip
+
+
+def _engine(project: Project, facts: Facts) -> Service:
+    ledger, stack, kept = project.ledger, facts.our_stack, project.ledger.recall("engine")
+    port, version = ledger.state.ports.get("dashboard"), str(kept.get("version", ""))
+    if kept.get("container"):
+        container = facts.containers.get(ENGINE)
+        if container is None:
+            why = facts.docker.why if isinstance(facts.docker, (Absent, Unknown)) else "its container is gone"
+            return Service("hatchet", "stopped", why, port, version=version)
+        state = "running" if stack.engine_ready else "not ready"
+        return _in_container("hatchet", container, state, stack.engine_answers, port, version)
+    process = stack.engine_process
+    state = "running" if stack.engine_ready else "not ready" if process else "stopped"
+    return Service(
+        "hatchet", state, stack.engine_answers or "not running", port, process.pid if process else None,
+        kept.get("started_at", "") if process else "", version,
+    )  # fmt: skip
+
+
+def _in_container(
+    name: str, container: ContainerLook, state: str, detail: str, port: int | None, version: str
+) -> Service:  # fmt: skip
+    """A service by its container: what Docker says of it counts where it does not run."""
+    if not container.running:
+        state, detail = container.state, f"container {container.name} is {container.state}"
+        if container.state in ("exited", "dead"):
+            state, detail = "stopped", f"container {container.name} ended {container.how_it_ended}"
+    since = container.started_at[:19] + "+00:00" if container.running and container.started_at else ""
+    return Service(name, state, detail, port, None, since, version, container.name)
+
+
+def _token_info(project: Project, facts: Facts) -> TokenInfo | None:
+    look = facts.our_stack.token
+    if look is None:
+        return None
+    claims = look.claims
+    accepted = None if look.grpc is None else look.grpc.state == "ok"
+    return TokenInfo(
+        claims.tenant, claims.server_url, claims.grpc_address, claims.expires_text,
+        claims.days_left(project.host.clock.now()), accepted,
+    )  # fmt: skip
