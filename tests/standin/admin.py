@@ -6,10 +6,12 @@ import os
 import re
 import sys
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from . import config_folder
 from .errors import ConfigurationError
 from .golang import DurationError, flag_error, log, parse_duration
 from .misbehave import fault, fault_text
@@ -62,6 +64,17 @@ _SEED_USAGE = f"""Usage:
 
 Flags:
   -h, --help   help for seed
+
+{_GLOBAL}"""
+_QUICKSTART_USAGE = f"""Usage:
+  hatchet-admin quickstart [flags]
+
+Flags:
+      --cert-dir string               path to the directory where certificates should be stored (default "./certs")
+      --generated-config-dir string   path to the directory where the generated config should be written (default "./generated")
+  -h, --help                          help for quickstart
+      --overwrite                     whether generated files should be overwritten, if they exist (default true)
+      --skip stringArray              a list of steps to skip. possible values are "certs", "keys", or "seed"
 
 {_GLOBAL}"""
 _KEYSET_USAGE = """Usage:
@@ -127,32 +140,79 @@ def _create_keys(directory: str | None) -> int:
     return 0
 
 
-def _seed() -> int:
+class _SeedError(Exception):
+    """The seed failed; the text is what the real programs say after their own words."""
+
+
+def _run_seed() -> None:
     from . import database
 
-    failing = "Fatal: could not run seed command: "
-    try:
-        connection = database.connect(database.read_dsn())
-    except ConfigurationError as error:
-        # The real seed does not hand this one up but panics.
-        print(f"panic: {error}\n\ngoroutine 1 [running]:", file=sys.stderr)
-        return 2
-    with connection:
+    with database.connect(database.read_dsn()) as connection:
         password = os.environ.get("ADMIN_PASSWORD") or "Admin123!!"
         strong = all(re.search(pattern, password) for pattern in ("[A-Z]", "[a-z]", r"\d"))
         if not database.is_migrated(connection):
-            log(failing + database.NOT_MIGRATED)
-            return 1
+            raise _SeedError(database.NOT_MIGRATED)
         if not (8 <= len(password) <= 64 and strong):
-            log(
-                f"{failing}ADMIN_PASSWORD does not meet requirements: must be between 8 and 64 characters and contain "
+            raise _SeedError(
+                "ADMIN_PASSWORD does not meet requirements: must be between 8 and 64 characters and contain "
                 "at least one uppercase letter, one lowercase letter, and one number"
             )
-            return 1
         if fault("seed.fails"):
-            log(failing + fault_text("could not create tenant: ERROR: deadlock detected (SQLSTATE 40P01)"))
-            return 1
+            raise _SeedError(fault_text("could not create tenant: ERROR: deadlock detected (SQLSTATE 40P01)"))
         _insert_seed(connection, password)
+
+
+def _panic(error: ConfigurationError) -> int:
+    """What the real seed does, by whichever command, when there is no database: it does not hand the error up."""
+    print(f"panic: {error}\n\ngoroutine 1 [running]:", file=sys.stderr)
+    return 2
+
+
+def _seed() -> int:
+    try:
+        _run_seed()
+    except ConfigurationError as error:
+        return _panic(error)
+    except _SeedError as error:
+        log(f"Fatal: could not run seed command: {error}")
+        return 1
+    return 0
+
+
+def _quickstart_command(words: list[str]) -> int:
+    # May be given more than once.
+    skipped = {value for flag, value in pairwise(words) if flag == "--skip"}
+    skipped |= {word.partition("=")[2] for word in words if word.startswith("--skip=")}
+    # True without a value; a value stands behind an equals sign only.
+    overwrite = not {"--overwrite=false", "--overwrite=f", "--overwrite=0"} & set(words)
+    rest = [word for word in words if word.partition("=")[0] != "--overwrite"]
+    known = {"--skip": "skip", "--cert-dir": "certs", "--generated-config-dir": "folder", "--config": "config"}
+    try:
+        flags = _flags(rest, known)
+    except _FlagError as error:
+        return flag_error(str(error), _QUICKSTART_USAGE)
+    if "help" in flags:
+        print(f"Command used to setup a Hatchet instance\n\n{_QUICKSTART_USAGE}", end="")
+        return 0
+    if "certs" not in skipped:
+        print("Error running [quickstart]:could not setup certs: the stand-in makes none, so --skip certs")
+        return 1
+    folder = Path(flags.get("folder", "./generated"))
+    values = config_folder.read(folder)
+    if "keys" not in skipped:
+        print("Generating encryption keys for Hatchet server")
+        values = config_folder.make_keys(folder, overwrite=overwrite)
+    print(f"Generating config files {flags.get('folder', './generated')}", flush=True)
+    config_folder.write(folder, values)
+    if "seed" in skipped:
+        return 0
+    try:
+        _run_seed()
+    except ConfigurationError as error:
+        return _panic(error)
+    except _SeedError as error:
+        print(f"Error running [quickstart]:could not run seed: {error}")
+        return 1
     return 0
 
 
@@ -258,12 +318,15 @@ def main(arguments: list[str]) -> int:
         # The real build sets the version of another package, so this is all it ever says.
         print("v0.1.0-alpha.0")
         return 0
+    config_folder.adopt(arguments)
     words = list(arguments)
     while words[:1] and words[0].startswith("--config"):
         del words[: 1 if "=" in words[0] else 2]
     match words:
         case ["token", "create", *rest]:
             return _token_command(rest)
+        case ["quickstart", *rest]:
+            return _quickstart_command(rest)
         case ["seed", *rest]:
             usage, about = _SEED_USAGE, "seed create initial data in the database."
         case ["keyset", "create-local-keys", *rest]:

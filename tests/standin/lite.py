@@ -10,7 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import web
+from . import config_folder, web
 from .errors import ConfigurationError
 from .golang import flag_error, log, log_event
 from .misbehave import fault, fault_text, fault_value, version
@@ -184,6 +184,7 @@ def main(arguments: list[str]) -> int:
             return flag_error(f"unknown flag: {name}", _USAGE)
         if not has_value and words:
             words.pop(0)
+    config_folder.adopt(arguments)
     if fault("lite.exit-at-start"):
         log_event("WRN", "connecting without TLS", service="server")
         log_event("ERR", fault_text("told to fail at the start"), service="server")

@@ -95,7 +95,7 @@ def test_the_document_of_a_success() -> None:
     assert made["services"] == [
         {
             "id": "postgres", "state": "running", "detail": "answers", "port": 5432, "pid": 77,
-            "since": "2026-11-23T01:16:11+00:00", "version": "18.6",
+            "since": "2026-11-23T01:16:11+00:00", "version": "18.6", "container": None,
         }
     ]  # fmt: skip
     assert made["token"] == {
