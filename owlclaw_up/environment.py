@@ -41,6 +41,7 @@ from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
+from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.smoke import Prove, kept_smoke
 
@@ -113,11 +114,15 @@ def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, 
 
         with project_lock(project.ledger, command, deadline.left(), waiting):
             prepared = first if first is not None and not waited and not project.ledger.exists else prepare(project)
+            fresh = not project.ledger.exists
             moves: list[Move] = []
             while True:
                 outcome = _apply_up(project, prepared, deadline, listener, command, seconds)
                 moved = _moves_on(prepared, outcome.error)
                 if not moved:
+                    if fresh and outcome.exit_code == PRECONDITION:
+                        # Nothing was made, so nothing is left.
+                        project.host.files.remove_tree(project.ledger.directory)
                     return outcome
                 moves += moved
                 prepared = prepare(project, moves)
@@ -142,20 +147,18 @@ def _apply_up(
     seconds: Callable[[], float],
 ) -> Outcome:  # fmt: skip
     facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
-    fresh = not project.ledger.exists
     listener(Decided(decision, prepared.plan.planned))
     notes = list(_notes(prepared))
     for note in notes:
         listener(Note(note))
     project.ledger.prepare()
+    if spec.compose is not None:
+        remember_compose(spec.compose, spec.mode, project.ledger)
     reports, run, error = apply(prepared.plan, project.host, deadline, _both(_logger(project, command), listener))
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
     findings = tuple(run.findings) + _findings(project, facts, spec)
     if error is not None:
-        if fresh and error.exit_code == PRECONDITION and not project.ledger.exists:
-            # Nothing was made: nothing is left.
-            project.host.files.remove_tree(project.ledger.directory)
         return dataclasses.replace(
             failure(project, command, error, seconds()),
             mode=decision.mode, decision=decision, steps=tuple(reports), findings=findings, smoke=smoke,
@@ -292,7 +295,7 @@ def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:
 def _notes(prepared: Prepared) -> Sequence[str]:
     """What the reader should know before it happens."""
     notes = moved_ports(prepared.facts, prepared.spec)
-    if prepared.spec.postgres.embedded:
+    if prepared.spec.postgres.ours:
         for candidate in refused_servers(prepared.facts):
             notes.append(
                 f"what is at {candidate.login.where} cannot be used and is left alone ({candidate.source}: "

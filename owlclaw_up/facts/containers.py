@@ -9,7 +9,7 @@ from pathlib import Path
 
 from owlclaw_up.facts.values import ByHand, DockerFacts
 from owlclaw_up.host import docker_engines
-from owlclaw_up.host.base import ContainerLook
+from owlclaw_up.host.base import Compose, ContainerLook
 from owlclaw_up.host.docker import PROJECT, DockerEngine
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Fact, Found, Mode
@@ -29,12 +29,13 @@ def compose_project(project: Path) -> str:
 
 def look_at_docker(host: Host, settings: Settings, ledger: Ledger) -> Fact[DockerFacts]:
     """The engine that answers, and what it has of ours; why not, where none does."""
-    look = docker_engines.look(host.environ, host.processes)
+    kept = ledger.recall("compose")
+    known = Compose(tuple(kept["argv"]), kept["version"]) if kept.get("version") else None
+    look = docker_engines.look(host.environ, host.processes, known)
     if not isinstance(look, Found):
         return look
     engine = DockerEngine(look.value.address)
     images = {name: engine.image(name) for name in (settings.hatchet_image.value, settings.postgres_image.value)}
-    kept = ledger.recall("compose")
     project = str(kept.get("project") or compose_project(ledger.project))
     by_hand = None if kept else _lifted_by_hand(engine, ledger.project, project)
     containers = engine.containers(project)

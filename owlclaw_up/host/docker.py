@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import docker
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
-ONE_OFF = "dev.owlclaw.one-off"
 _TIMEOUT = 20
 # Nothing came for this long: a registry that stalls holds nobody up for ever.
 _PULL_SILENCE = 60
@@ -209,7 +208,7 @@ class DockerEngine:
                 options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
             created = self._client.create_container(
                 image, command=list(argv[1:]), entrypoint=[argv[0]], environment=dict(env),
-                labels={**labels, ONE_OFF: "1"}, host_config=self._client.create_host_config(**options),
+                labels=dict(labels), host_config=self._client.create_host_config(**options),
             )["Id"]  # fmt: skip
         try:
             with self._translated(f"run {argv[0]} in a container of {image}"):

@@ -62,8 +62,12 @@ class _Silent(Exception):
         self.kind, self.why = kind, why
 
 
-def look(environ: Mapping[str, str], processes: Processes) -> Fact[DockerLook]:
-    """The first Docker engine that answers, with a compose that can drive it."""
+def look(environ: Mapping[str, str], processes: Processes, known: Compose | None = None) -> Fact[DockerLook]:
+    """The first Docker engine that answers, with a compose that can drive it.
+
+    Args:
+        known: the compose that was found earlier; while its program is there, it is not asked again.
+    """
     given = environ.get("DOCKER_HOST", "")
     if given and not _local(given):
         return Unknown(
@@ -73,7 +77,7 @@ def look(environ: Mapping[str, str], processes: Processes) -> Fact[DockerLook]:
     silent: list[tuple[Candidate, _Silent]] = []
     for candidate in [Candidate(given, "DOCKER_HOST")] if given else candidates(environ):
         try:
-            return _ask(candidate, environ, processes)
+            return _ask(candidate, environ, processes, known)
         except _Silent as nobody:
             silent.append((candidate, nobody))
     return _none_answers(silent, given, environ)
@@ -120,7 +124,9 @@ def current_context(environ: Mapping[str, str]) -> tuple[str, str]:
     return name, ""
 
 
-def _ask(candidate: Candidate, environ: Mapping[str, str], processes: Processes) -> Fact[DockerLook]:
+def _ask(
+    candidate: Candidate, environ: Mapping[str, str], processes: Processes, known: Compose | None
+) -> Fact[DockerLook]:  # fmt: skip
     _knock(candidate.address)
     version, gateway, subnet = _question(candidate)
     number = str(version.get("Version", ""))
@@ -129,7 +135,7 @@ def _ask(candidate: Candidate, environ: Mapping[str, str], processes: Processes)
             f"Docker {number} answers ({candidate.source}), and is too old: 20.10 or newer is needed",
             _INSTALL[_platform()],
         )
-    compose = find_compose(environ, processes)
+    compose = known if known and Path(known.argv[0]).exists() else find_compose(environ, processes)
     if isinstance(compose, str):
         return Unknown(f"Docker {number} answers, and {compose}", _COMPOSE[_platform()])
     return Found(

@@ -9,14 +9,17 @@ from pathlib import Path
 from owlclaw_up.errors import ApplyFailed, ContainerDied, TimedOut
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.host.base import ContainerLook, Docker, Ran
+from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec, ContainerEngine, StackSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.compose_env import BRIDGE, compose_env
-from owlclaw_up.steps.engine_env import diagnose
+from owlclaw_up.steps.engine_env import OUT_OF_MEMORY, diagnose
 
 # What compose may have of the user's environment: how to find its plugins and a login; no COMPOSE_* or LITE_* of theirs.
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SYSTEMROOT", "PROGRAMDATA")
+# On the one-off containers of a project, which compose does not know.
+OF_PROJECT = "dev.owlclaw.project"
 _SECONDS = 120.0
 _TAIL = 15
 # Compose's words, or the engine's through it -> code, what it means, what to do.
@@ -81,6 +84,18 @@ def _compose_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
     )  # fmt: skip
 
 
+def remember_compose(compose: ComposeSpec, mode: Mode, ledger: Ledger) -> None:
+    """Put the compose stack on record, before anything is made in it: what `down` and a purge look for, and where."""
+    root = ledger.project
+    file = compose.file.relative_to(root) if compose.file.is_relative_to(root) else compose.file
+    # State without secrets would be taken for damage.
+    ledger.save_secrets()
+    ledger.remember(
+        "compose", project=compose.project, address=compose.docker.address, argv=list(compose.docker.compose.argv),
+        version=compose.docker.compose.version, file=str(file), mode=mode.value, adopted=compose.adopted,
+    )  # fmt: skip
+
+
 class ComposeStep:
     """A step that has something done in the compose stack.
 
@@ -117,13 +132,11 @@ class ComposeStep:
         if self.compose.adopted:
             # Whoever lifted it gave it its values.
             flags.append("--no-recreate")
-            self._remember()
             before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
             if before is None or not before.running:
                 self.ledger.record("started", service=self.service)
         else:
             self._put_files(run)
-            self._remember()
             for kind, name in made_by_compose(self.compose.project, self.service):
                 self.ledger.record(kind, name=name, project=self.compose.project)
         compose_call(run, self.compose, ["up", *flags, self.service], self.values(), self.ledger.logs / "compose.log")
@@ -144,14 +157,6 @@ class ComposeStep:
                 run.host.files.write_private(folder / name, shipped)
                 (folder / name).chmod(0o644)
 
-    def _remember(self) -> None:
-        compose, root = self.compose, self.ledger.project
-        file = compose.file.relative_to(root) if compose.file.is_relative_to(root) else compose.file
-        self.ledger.remember(
-            "compose", project=compose.project, address=compose.docker.address, argv=list(compose.docker.compose.argv),
-            file=str(file), mode=self.spec.mode.value, adopted=compose.adopted,
-        )  # fmt: skip
-
     def watch_container(
         self, run: Run, name: str, log_lines: int = 40
     ) -> tuple[Callable[[], str], Callable[[], None]]:  # fmt: skip
@@ -168,7 +173,7 @@ class ComposeStep:
             if seen is not None and seen.state in ("running", "created") and seen.restarts <= restarts:
                 return
             words = docker.logs(name, tail=log_lines)
-            known = diagnose("\n".join(words))
+            known = OUT_OF_MEMORY if seen is not None and seen.oom_killed else diagnose("\n".join(words))
             raise ContainerDied(
                 self.service,
                 "removed by somebody" if seen is None else seen.how_it_ended,

@@ -14,7 +14,7 @@ from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.compose import ComposeStep
+from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep
 from owlclaw_up.steps.compose_env import HOST, fingerprint
 from owlclaw_up.steps.engine import engine_failure
 from owlclaw_up.steps.engine_env import token_arguments
@@ -198,7 +198,7 @@ class ContainerAdmin(ComposeStep):
     def create_keysets(self, run: Run) -> list[str]:
         ran = self.docker(run).run(
             self.engine.image, ["/hatchet-admin", "keyset", "create-local-keys"],
-            env={}, network="none", labels={"dev.owlclaw.project": self.compose.project}, timeout=run.deadline.left(60),
+            env={}, network="none", labels={OF_PROJECT: self.compose.project}, timeout=run.deadline.left(60),
         )  # fmt: skip
         if ran.exit_code:
             raise engine_failure("hatchet-admin keyset create-local-keys", ran, run.deadline.left(60))
@@ -304,6 +304,9 @@ class RemoveContainers:
                 detail=refused.message,
             ) from None
         gone = 0
+        for left in docker.labelled(f"{OF_PROJECT}={project}"):
+            # A one-off container of a command that was killed.
+            docker.remove_container(left.id)
         for kind, removals in there.items():
             for name in self._names(kind):
                 if name in removals:

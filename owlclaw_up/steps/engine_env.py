@@ -100,6 +100,10 @@ class Diagnosis:
     hint: str
 
 
+OUT_OF_MEMORY = Diagnosis(
+    "out-of-memory", "there was not enough memory",
+    "give the Docker engine at least 2 GB (Docker Desktop, Colima), or end other containers",
+)  # fmt: skip
 # Texts as the engine printed them, healthy and broken in some thirty ways; the first match wins.
 _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
     (r"instance timezone is set to '(?P<x>[^']*)'", "timezone", "its database session has timezone {x}, not UTC",

@@ -22,7 +22,7 @@ class PrepareProject:
         self.spec, self.ledger = spec, ledger
 
     def check(self, facts: Facts) -> Change:
-        if not self.ledger.exists:
+        if not self.ledger.state.ports:
             return Change(Action.CREATE, f"{STATE_DIR}/ with generated secrets, 0700", touches=(f"{STATE_DIR}/",))
         moved = self._moved()
         if moved:
@@ -31,7 +31,7 @@ class PrepareProject:
 
     def apply(self, run: Run) -> Applied:
         moved = self._moved()
-        new = not self.ledger.exists
+        new = not self.ledger.state.ports
         spec, ledger = self.spec, self.ledger
         ledger.prepare()
         for database in spec.databases:

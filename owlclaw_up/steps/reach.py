@@ -12,7 +12,7 @@ from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.compose import ComposeStep
+from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep
 from owlclaw_up.steps.compose_env import BRIDGE, HOST, database_from_container, on_loopback
 
 _SECONDS = 15.0
@@ -88,7 +88,7 @@ class ReachPostgres(ComposeStep):
         try:
             ran = self.docker(run).run(
                 self.engine.image, ["psql", "-XAtqwc", "select 1"], env=env, network=network,
-                labels={"dev.owlclaw.project": self.compose.project}, timeout=run.deadline.left(_SECONDS),
+                labels={OF_PROJECT: self.compose.project}, timeout=run.deadline.left(_SECONDS),
             )  # fmt: skip
         except DockerRefused as refused:
             # A network that this engine cannot give is one by which nothing is reached.
