@@ -35,8 +35,8 @@ format: $(VENV)/.installed ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed ## Measure, beside the same stages by hand; wants an engine (OWLCLAW_UP_ENGINE_DIR)
-	$(BIN)/python bench/measure.py
+bench: $(VENV)/.installed ## Measure, beside the same stages by hand; wants an engine, and Docker for its part
+	$(BIN)/python -m bench.measure
 
 lock: $(VENV)/.uv ## Resolve the versions anew
 	$(BIN)/uv lock --upgrade

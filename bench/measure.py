@@ -7,13 +7,11 @@ engine: OWLCLAW_UP_ENGINE_DIR, or one in the engine cache. Writes bench/results.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import platform
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +23,8 @@ from typing import Any
 
 import psycopg
 
+from bench import containers
+from bench.ground import COMMAND, Project, answers, connected, free_port, timed
 from owlclaw_up.host.embedded import EmbeddedServers, find_binaries, remove_base
 from owlclaw_up.host.engines import find
 from owlclaw_up.host.local import LocalProcesses
@@ -32,7 +32,6 @@ from owlclaw_up.model import Secret
 from owlclaw_up.spec import EngineBinaries
 
 HERE = Path(__file__).parent
-COMMAND = [str(Path(sys.executable).with_name("owlclaw-up"))]
 # What each figure may be: seconds, or a ratio to another figure plus the start of Python.
 TARGETS = {
     "help": "<= 0.15 s",
@@ -41,46 +40,6 @@ TARGETS = {
     "up first": "<= 1.3 x by hand, plus Python's own start",
     "smoke": "<= 5 s",
 }
-
-
-def timed(work: Callable[[], Any]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Project:
-    """A throwaway project in which the command is timed."""
-
-    def __init__(self, engine: Path) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="owlclaw-up-bench-"))
-        self.root = self.home / "app"
-        self.root.mkdir()
-        keep = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE")}
-        ports = {f"OWLCLAW_UP_{n}_PORT": str(free_port()) for n in ("DASHBOARD", "GRPC", "POSTGRES")}
-        self.env = {**keep, **ports, "HOME": str(self.home), "CI": "true", "OWLCLAW_UP_ENGINE_DIR": str(engine)}
-
-    def __call__(self, *args: str) -> dict[str, Any]:
-        ran = subprocess.run(
-            [*COMMAND, *args, "--json"], cwd=self.root, env=self.env, capture_output=True, text=True, check=False
-        )
-        if ran.returncode:
-            raise SystemExit(f"{args} ended {ran.returncode}: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
-        document: dict[str, Any] = json.loads(ran.stdout)
-        return document
-
-    def close(self) -> None:
-        subprocess.run(
-            [*COMMAND, "down", "--purge", "--yes"], cwd=self.root, env=self.env, capture_output=True, check=False
-        )
-        shutil.rmtree(self.home, ignore_errors=True)
 
 
 def by_hand(engine: EngineBinaries) -> dict[str, float]:
@@ -115,12 +74,7 @@ def by_hand(engine: EngineBinaries) -> dict[str, float]:
     def start_postgres() -> None:
         servers.initdb(place, binaries, Secret("secret"), work / "log")
         running.append(servers.start(place, binaries, port, work / "log"))
-        while True:
-            try:
-                with psycopg.connect(admin, connect_timeout=2):
-                    return
-            except psycopg.OperationalError:
-                time.sleep(0.02)
+        connected(admin).close()
 
     def databases() -> None:
         with psycopg.connect(admin, autocommit=True) as connection:
@@ -139,17 +93,6 @@ def by_hand(engine: EngineBinaries) -> dict[str, float]:
         files = ("master.key", "private_ec256.key", "public_ec256.key")
         for name, file in zip(names, files, strict=True):
             env[f"SERVER_ENCRYPTION_{name}_KEYSET"] = (folder / file).read_text().strip()
-
-    def answers(where: int, path: str) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", where, timeout=2)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status == 200 and "html" not in (answer.headers.get("Content-Type") or "")
-        except OSError:
-            return False
-        finally:
-            connection.close()
 
     def start_engine() -> None:
         running.append(processes.start([str(engine.lite)], env=env, cwd=work, log=work / "lite.log"))
@@ -174,13 +117,14 @@ def by_hand(engine: EngineBinaries) -> dict[str, float]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def measure(engine: EngineBinaries, runs: int) -> dict[str, list[float]]:
+def measure(engine: EngineBinaries, runs: int, *, with_docker: bool) -> dict[str, list[float]]:
     """Every figure, once per run, interleaved so that a slow minute of the machine touches all alike."""
     figures: dict[str, list[float]] = {}
     for number in range(runs):
         print(f"run {number + 1} of {runs}", file=sys.stderr, flush=True)
-        for name, seconds in one_run(engine).items():
-            figures.setdefault(name, []).append(seconds)
+        seconds = one_run(engine) | (containers.one_run() if with_docker else {})
+        for name, value in seconds.items():
+            figures.setdefault(name, []).append(value)
     return figures
 
 
@@ -191,7 +135,7 @@ def one_run(engine: EngineBinaries) -> dict[str, float]:
     took["by hand"] = sum(stages.values())
     took["python"] = timed(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
     took["help"] = timed(lambda: subprocess.run([*COMMAND, "--help"], check=True, capture_output=True))
-    project = Project(engine.directory)
+    project = Project(OWLCLAW_UP_ENGINE_DIR=str(engine.directory), DOCKER_HOST="unix:///nonexistent.sock")
     try:
         took["up first"] = timed(lambda: project("up", "--mode", "native", "--smoke", "none"))
         # The first proof on a new engine waits for its scheduler; what is told is what `smoke` takes from then on.
@@ -211,21 +155,37 @@ def one_run(engine: EngineBinaries) -> dict[str, float]:
     return took
 
 
-def table(medians: dict[str, float], version: str, runs: int) -> str:
-    first = medians["up first"]
-    ratio = (first - medians["python"]) / medians["by hand"]
+def table(medians: dict[str, float], version: str, runs: int, no_docker: str) -> str:
+    """The page, with what each figure may be."""
+    native = (medians["up first"] - medians["python"]) / medians["by hand"]
+    names = ("help", "status", "up again", "up first", "up after down", "smoke, the first", "smoke", "down")
+    stages = tuple(name for name in medians if name.startswith("by hand:"))
     rows = [
+        *(f"| {name} | {medians[name]:.2f} s | {TARGETS.get(name, '')} |" for name in (*names, *stages, "by hand")),
+        f"| up first / by hand (Python's start taken off) | {native:.2f} | <= 1.3 |",
+    ]
+    if no_docker:
+        rows.append(f"| with Docker | | not measured: {no_docker} |")
+    else:
+        names = (
+            "full", "full again", "full status", "full down", "full after down", "by hand with compose", "hatchet-only",
+            "the container alone",
+        )  # fmt: skip
+        rows += [f"| {name} | {medians[name]:.2f} s | {containers.TARGETS.get(name, '')} |" for name in names]
+        ratio = medians["full"] / medians["by hand with compose"]
+        rows.append(f"| full / by hand with compose | {ratio:.2f} | {containers.TARGETS['full / by hand']} |")
+    about = f"Engine {version}, Python {platform.python_version()}, {os.cpu_count()} cores, medians of {runs}."
+    head = [
+        "# Measurements",
+        "",
+        "`make bench` writes this file.",
+        "",
+        about,
+        "",
         "| what | median | target |",
         "|---|---|---|",
-        *(
-            f"| {name} | {medians[name]:.2f} s | {TARGETS.get(name, '')} |"
-            for name in ("help", "status", "up again", "up first", "up after down", "smoke, the first", "smoke", "down")
-        ),
-        *(f"| {name} | {seconds:.2f} s | |" for name, seconds in medians.items() if name.startswith("by hand")),
-        f"| up first / by hand (Python's start taken off) | {ratio:.2f} | <= 1.3 |",
     ]
-    about = f"Engine {version}, Python {platform.python_version()}, {os.cpu_count()} cores, medians of {runs}."
-    return "# Measurements\n\n`make bench` writes this file.\n\n" + about + "\n\n" + "\n".join(rows) + "\n"
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def main() -> None:
@@ -240,9 +200,10 @@ def main() -> None:
     ]
     if not engines:
         raise SystemExit("no engine at hand: OWLCLAW_UP_ENGINE_DIR=DIR make bench, or owlclaw-up engine import DIR")
-    figures = measure(engines[0], runs)
+    no_docker = containers.missing()
+    figures = measure(engines[0], runs, with_docker=not no_docker)
     medians = {name: statistics.median(values) for name, values in figures.items()}
-    text = table(medians, engines[0].version, runs)
+    text = table(medians, engines[0].version, runs, no_docker)
     (HERE / "results.md").write_text(text)
     (HERE / "results.json").write_text(json.dumps({"engine": engines[0].version, "seconds": figures}, indent=1) + "\n")
     print(text)

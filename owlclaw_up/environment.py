@@ -119,14 +119,18 @@ def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, 
             while True:
                 outcome = _apply_up(project, prepared, deadline, listener, command, seconds)
                 moved = _moves_on(prepared, outcome.error)
-                if not moved:
-                    if fresh and outcome.exit_code == PRECONDITION:
-                        # Nothing was made, so nothing is left.
-                        project.host.files.remove_tree(project.ledger.directory)
-                    return outcome
                 moves += moved
-                prepared = prepare(project, moves)
+                try:
+                    prepared = prepare(project, moves) if moved else prepared
+                except UpError as no_way_on:
+                    moved, outcome = [], failure(project, command, no_way_on, seconds())
+                if not moved:
+                    break
                 listener(Note(f"{moved[0].mode.value} gives way to {prepared.decision.mode.value}: {moved[0].why}"))
+            if fresh and outcome.exit_code == PRECONDITION:
+                # Nothing was made, so nothing is left.
+                project.host.files.remove_tree(project.ledger.directory)
+            return outcome
     except UpError as error:
         return failure(project, command, error, seconds())
 

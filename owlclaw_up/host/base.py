@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 FIRST_POLL = 0.02
 LONGEST_POLL = 0.5
+# A tenth: what is waited for is seen at most about a tenth of its own time late.
+_POLL_GROWTH = 1.1
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def wait_until(
         if deadline.over:
             raise TimedOut(what, deadline.seconds, seen, detail=log_tail())
         deadline.clock.sleep(min(pause, deadline.left()))
-        pause = min(pause * 1.3, LONGEST_POLL)
+        pause = min(pause * _POLL_GROWTH, LONGEST_POLL)
 
 
 @dataclass(frozen=True)

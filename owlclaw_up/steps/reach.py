@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from owlclaw_up.errors import DockerRefused, PostgresUnreachableFromContainer
 from owlclaw_up.facts import Facts
@@ -55,13 +57,12 @@ class ReachPostgres(ComposeStep):
         return Change(Action.RUN, "asked from inside a container of the engine's image")
 
     def apply(self, run: Run) -> Applied:
-        answers: list[_Answer] = []
-        for network in (BRIDGE, HOST):
-            run.say(f"asking from inside a container, network {network}")
-            answers.append(self._ask(run, network))
-            if answers[-1].good:
-                break
-        else:
+        run.say("asking from inside two containers")
+        # Both at once: each takes a container, and the second answer is needed wherever the first is no.
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(partial(self._ask, run), (BRIDGE, HOST)))
+        network = next((answer.network for answer in answers if answer.good), "")
+        if not network:
             raise self._unreachable(run, answers)
         self.ledger.keep("engine", network=network, reach=self._question())
         if network == BRIDGE:
