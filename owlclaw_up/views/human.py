@@ -130,6 +130,8 @@ class Progress:
 
 
 def _megabytes(event: Transfer) -> str:
+    if event.total and event.done >= event.total:
+        return f"{event.total / 1e6:.0f} MB are here, being unpacked"
     share = f"{100 * event.done // event.total:3d} %  " if event.total else ""
     return f"{share}{event.done / 1e6:.0f} of {event.total / 1e6:.0f} MB"
 

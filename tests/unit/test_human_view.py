@@ -17,6 +17,7 @@ from owlclaw_up.model import (
     Event,
     Finding,
     Mode,
+    Move,
     Note,
     Outcome,
     Proof,
@@ -26,6 +27,7 @@ from owlclaw_up.model import (
     StepProgress,
     StepReport,
     StepStarted,
+    Transfer,
 )
 from owlclaw_up.views.human import Progress, Screen, problem
 from tests.unit.test_json_document import DECISION, DEGRADED, FAILED, OK, PLAN
@@ -251,3 +253,39 @@ def test_an_error_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.out == ""
     assert captured.err.startswith("error: port 8888")
     assert Path("/home/user/app") == OK.project
+
+
+def test_a_download_has_a_bar_on_a_terminal_and_a_line_for_each_quarter_elsewhere() -> None:
+    plain, terminal = io.StringIO(), Terminal()
+    for stream in (plain, terminal):
+        with Progress(stream, colour=False, quiet=False, verbose=False) as progress:
+            progress(StepStarted("images", "Images"))
+            for done in range(0, 101, 5):
+                progress(Transfer("images", "pgvector:pg16", done * 10**6, 100 * 10**6))
+            progress(Transfer("images", "hatchet-lite:v0.107.2", 0, 0))
+    lines = plain.getvalue().splitlines()
+    assert [line.split("  ")[-1] for line in lines] == [
+        "25 of 100 MB", "50 of 100 MB", "75 of 100 MB", "100 MB are here, being unpacked",
+    ]  # fmt: skip
+    assert all("pgvector:pg16" in line for line in lines)
+    shown = _ESCAPE.sub("", terminal.getvalue())
+    assert "━" in shown
+    assert "asking the registry" in shown
+
+
+def test_the_modes_that_were_left_are_told_with_the_reason() -> None:
+    left = dataclasses.replace(DECISION, moves=(Move(Mode.FULL, "image x could not be pulled"),))
+    for command in ("up", "plan"):
+        stream = io.StringIO()
+        outcome = dataclasses.replace(OK if command == "up" else PLAN, decision=left)
+        Screen(stream, colour=False).show(outcome, quiet=False, verbose=False)
+        assert "left full: image x could not be pulled" in stream.getvalue()
+
+
+def test_status_names_the_container() -> None:
+    stream = io.StringIO()
+    service = Service("hatchet", "running", "ready", 8888, None, "", "v0.107.2", "owlclaw-app-1-hatchet-lite-1")
+    Screen(stream, colour=False).show(
+        Outcome("status", "ok", 0, Mode.FULL, services=(service,)), quiet=False, verbose=False
+    )
+    assert "port 8888  owlclaw-app-1-hatchet-lite-1" in stream.getvalue()
