@@ -18,7 +18,7 @@ from owlclaw_up.errors import (
 )
 from owlclaw_up.facts import DatabasesLook, Facts
 from owlclaw_up.facts.machine import INNER_PORTS, PORT_RANGE
-from owlclaw_up.host.base import ServerLogin, ServerLook
+from owlclaw_up.host.base import PortLook, ServerLogin, ServerLook
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
 from owlclaw_up.modes import MODES, usable_engine
@@ -142,7 +142,7 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
         # A public port that is written into tokens and dotenv files never moves silently.
         if needed and setting is not None and (asked or kept == wanted.port):
             if wanted.state == "busy":
-                raise PortTaken(wanted.port, _PURPOSES[purpose], str(wanted.owner or "another process"), setting)
+                raise PortTaken(wanted.port, _PURPOSES[purpose], _owner(facts, wanted), setting)
             if wanted.state == "denied":
                 raise PortDenied(wanted.port, _PURPOSES[purpose], wanted.why, setting)
         if not needed:
@@ -155,6 +155,13 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
     if server is not None:
         numbers["postgres"] = server.login.port or 5432
     return Ports(**numbers)
+
+
+def _owner(facts: Facts, look: PortLook) -> str:
+    """Who has a port, for the reader: a container by its name, not by the proxy that Docker puts before it."""
+    docker = found(facts.docker)
+    container = docker.published.get(look.port) if docker else None
+    return f"container {container}" if container else str(look.owner or "another process")
 
 
 def _needed(purpose: str, mode: Mode, own_server: bool) -> bool:
@@ -179,7 +186,7 @@ def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
             and choice.wanted.state != "free"
         ):
             taken = (
-                f"taken by {choice.wanted.owner or 'another process'}"
+                f"taken by {_owner(facts, choice.wanted)}"
                 if choice.wanted.state == "busy"
                 else f"reserved by the system ({choice.wanted.why})"
             )

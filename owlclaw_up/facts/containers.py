@@ -42,7 +42,9 @@ def look_at_docker(host: Host, settings: Settings, ledger: Ledger) -> Fact[Docke
     if kept.get("adopted"):
         # Every checkout that is lifted by hand has the same name.
         containers = {s: c for s, c in containers.items() if _from_checkout(c, ledger.project)}
-    return Found(DockerFacts(look.value, images, project, containers, engine.volumes(project), by_hand))
+    return Found(
+        DockerFacts(look.value, images, project, containers, engine.volumes(project), by_hand, engine.published())
+    )
 
 
 @dataclass(frozen=True)

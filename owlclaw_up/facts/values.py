@@ -168,6 +168,7 @@ class DockerFacts:
         containers: of that project, by service.
         volumes: of that project, each with its name in the compose file.
         by_hand: a stack that could be adopted.
+        published: ports of this machine that any container has, with that container's name.
     """
 
     look: DockerLook
@@ -176,6 +177,7 @@ class DockerFacts:
     containers: Mapping[str, ContainerLook] = field(default_factory=dict)
     volumes: Mapping[str, str] = field(default_factory=dict)
     by_hand: ByHand | None = None
+    published: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

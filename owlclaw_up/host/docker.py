@@ -115,6 +115,16 @@ class DockerEngine:
                     found.append(_container(self._client.inspect_container(listed["Id"])))
         return [c for c in found if c.labels.get("com.docker.compose.oneoff", "False") == "False"]
 
+    def published(self) -> dict[int, str]:
+        """Ports of this machine that running containers have, each with the container's name."""
+        ports = {}
+        with self._translated("list containers"):
+            for listed in self._client.containers():
+                for port in listed.get("Ports") or ():
+                    if port.get("PublicPort"):
+                        ports[int(port["PublicPort"])] = str(listed["Names"][0]).lstrip("/")
+        return ports
+
     def volumes(self, project: str) -> dict[str, str]:
         """Names of a project's volumes, with the name that the compose file has for each."""
         with self._translated("list volumes"):

@@ -164,14 +164,16 @@ def read(path: Path, project: Path) -> Machine:
 
 
 def docker(given: dict[str, Any]) -> DockerFacts:
-    """An engine by its version; `missing` names the images of the settings that are not on it."""
+    """An engine by its version; `missing` names the images that are not on it, `published` ports of containers."""
     compose = Compose(("docker", "compose"), "2.26.1")
     look = DockerLook(
         "unix:///var/run/docker.sock", given["found"], "the system's engine", compose, "amd64", "172.17.0.1",
         "172.17.0.0/16",
     )  # fmt: skip
     there = {n for n in (DEFAULT_HATCHET_IMAGE, DEFAULT_POSTGRES_IMAGE) if n not in given.get("missing", ())}
-    return DockerFacts(look, {name: ImageLook(f"sha256:{name}", "amd64") for name in there}, "owlclaw-app-0123abcd")
+    published = {int(port): name for port, name in given.get("published", {}).items()}
+    images = {name: ImageLook(f"sha256:{name}", "amd64") for name in there}
+    return DockerFacts(look, images, "owlclaw-app-0123abcd", published=published)
 
 
 def sdk(given: dict[str, str]) -> SdkLook:
