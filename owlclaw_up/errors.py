@@ -296,6 +296,16 @@ class DockerRefused(ApplyFailed):
         )  # fmt: skip
 
 
+class DockerAway(ApplyFailed):
+    """The Docker engine went away in the middle."""
+
+    def __init__(self, what: str, address: str, words: str) -> None:
+        super().__init__(
+            "docker-away", f"the Docker engine at {address} does not answer any more: it could not {what}",
+            hint="start it again, then: owlclaw-up", detail=words,
+        )  # fmt: skip
+
+
 class TimedOut(ApplyFailed):
     """A wait ran into its deadline."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from owlclaw_up.errors import DockerRefused, PullFailed
+from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
 from owlclaw_up.host.base import ContainerLook, ImageLook, Ran
 from owlclaw_up.host.docker_words import pull_failure
 
@@ -177,7 +177,7 @@ class DockerEngine:
 
         def read() -> None:
             # The time limit is the caller's: a stream that ends late, or badly, is of no interest any more.
-            with contextlib.suppress(DockerRefused), self._translated(f"run {argv[0]} in {container}"):
+            with contextlib.suppress(DockerAway, DockerRefused), self._translated(f"run {argv[0]} in {container}"):
                 with contextlib.closing(self._connect(int(timeout) + 5)) as client:
                     for out, err in client.exec_start(created, stream=True, demux=True):
                         streams["stdout"] += out or b""
@@ -264,7 +264,7 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise DockerRefused(what, self.address, str(error.explanation or error)) from None
         except (docker.errors.DockerException, requests.RequestException) as error:
-            raise DockerRefused(what, self.address, f"{type(error).__name__}: {error}") from None
+            raise DockerAway(what, self.address, f"{type(error).__name__}: {error}") from None
 
 
 class _Streams:
