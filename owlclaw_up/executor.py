@@ -9,7 +9,7 @@ from owlclaw_up.host.base import Deadline
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Action, Listener, StepFinished, StepProgress, StepReport, StepStarted
 from owlclaw_up.planner import Plan
-from owlclaw_up.steps.base import EarlyStep, Run
+from owlclaw_up.steps.base import EarlyStep, LateStep, Run, Step
 
 
 def apply(
@@ -44,7 +44,7 @@ def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], U
         if error is not None:
             reports.append(StepReport(step.id, step.title, Action.SKIP, "skipped", 0.0, "not reached"))
             continue
-        if change.action in (Action.UNCHANGED, Action.SKIP):
+        if change.action is Action.SKIP or (change.action is Action.UNCHANGED and not _outdated(step)):
             status = "done" if change.action is Action.UNCHANGED else "skipped"
             report = StepReport(step.id, step.title, change.action, status, 0.0, change.summary)
             reports.append(report)
@@ -71,6 +71,10 @@ def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], U
         reports.append(report)
         listener(StepFinished(report))
     return reports, error
+
+
+def _outdated(step: Step) -> bool:
+    return isinstance(step, LateStep) and step.outdated()
 
 
 def _progress(listener: Listener, step: str, text: str) -> None:

@@ -91,6 +91,15 @@ class Step(Protocol):
 
 
 @runtime_checkable
+class LateStep(Protocol):
+    """A step that rests on what earlier steps make, so that what its `check` said may be void when its turn comes."""
+
+    def outdated(self) -> bool:
+        """Whether an earlier step has changed what it rests on since it was made."""
+        ...
+
+
+@runtime_checkable
 class EarlyStep(Protocol):
     """A step with something slow that may start before its turn, and changes nothing."""
 

@@ -71,10 +71,14 @@ class WriteDotenv:
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         self.spec, self.ledger = spec, ledger
+        self._token = ledger.vault.token
 
     @property
     def title(self) -> str:
         return self.spec.env_path.name
+
+    def outdated(self) -> bool:
+        return self.ledger.vault.token != self._token
 
     @property
     def _api_token_key(self) -> str:

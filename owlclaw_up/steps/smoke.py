@@ -32,6 +32,7 @@ class Prove:
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         self.spec, self.ledger = spec, ledger
+        self._token = ledger.vault.token
         self._child: Child | None = None
         self._proofs: list[Proof] = []
         self._say: Callable[[str], None] = lambda text: None
@@ -48,6 +49,9 @@ class Prove:
             sdk,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def outdated(self) -> bool:
+        return self.ledger.vault.token != self._token
 
     def check(self, facts: Facts) -> Change:
         if self.spec.smoke == "none":

@@ -41,13 +41,19 @@ class EnsureToken:
             return f"it expires on {claims.expires_text}"
         return ""
 
+    def _moves(self) -> bool:
+        """Whether the engine that answers now is another one, or on another server, than the one to come."""
+        server = self.ledger.recall("postgres")
+        kept = (self.ledger.state.mode, server.get("kind"), server.get("identity"))
+        return kept != (self.spec.mode.value, self.spec.postgres.kind, self.spec.postgres.identity)
+
     def check(self, facts: Facts) -> Change:
         look = facts.our_stack.token
         fault = self._fault(look.claims if look else None, datetime.now(timezone.utc).timestamp())
         if fault:
             return Change(Action.UPDATE if look else Action.CREATE, f"mint one ({fault})", touches=("secrets.json",))
         assert look is not None
-        if look.grpc is None or look.grpc.state == "unavailable":
+        if look.grpc is None or look.grpc.state == "unavailable" or self._moves():
             return Change(Action.RUN, "kept if the engine accepts it")
         if look.grpc.state == "refused-token":
             return Change(Action.UPDATE, "mint one (the engine refuses the kept one)", touches=("secrets.json",))

@@ -70,6 +70,14 @@ class FakeEarlyStep(FakeStep):
 
 
 @dataclass
+class FakeLateStep(FakeStep):
+    """One whose answer an earlier step may make void."""
+
+    def outdated(self) -> bool:
+        return "token" in self.diary
+
+
+@dataclass
 class Walk:
     reports: list[StepReport]
     run: Run
@@ -212,3 +220,17 @@ def test_an_empty_plan(tmp_path: Path) -> None:
     assert (walked.reports, walked.error, walked.events) == ([], None, [])
     assert Plan(()).planned == ()
     assert PlannedStep("a", "A", Change(Action.RUN, "x")).id == "a"
+
+
+def test_a_step_whose_ground_has_changed_is_asked_though_nothing_was_planned(tmp_path: Path) -> None:
+    diary: list[str] = []
+    late = FakeLateStep("env_file", diary, Action.UNCHANGED, Action.UPDATE)
+    assert walk([late], tmp_path).reports[0].action is Action.UNCHANGED
+    walked = walk([FakeStep("token", diary, Action.RUN), late], tmp_path)
+    assert diary == ["token", "env_file"]
+    assert walked.reports[1].action is Action.UPDATE
+    diary.clear()
+    # What was not asked for stays so.
+    assert (
+        walk([FakeStep("token", diary), FakeLateStep("smoke", diary, Action.SKIP)], tmp_path).statuses[1] == "skipped"
+    )

@@ -276,6 +276,12 @@ class TestEngine:
         assert check(step, facts) == (Action.REMOVE, "clear up after an engine that has ended")
 
 
+def stands(ledger: Ledger, spec: StackSpec, mode: str = "native", kind: str = "", identity: str = "") -> None:
+    """Have the state say what the last `up` brought up."""
+    ledger.state.mode = mode
+    ledger.remember("postgres", kind=kind or spec.postgres.kind, identity=identity)
+
+
 class TestToken:
     def look(self, state: str | None = "ok", **claims: Any) -> dict[str, Any]:
         text = make_token(**{"exp": LATE, **claims})
@@ -306,9 +312,27 @@ class TestToken:
         self, state: str | None, claims: dict[str, Any], action: Action, summary: str, spec: StackSpec,
         ledger: Ledger, facts: Facts,
     ) -> None:  # fmt: skip
+        stands(ledger, spec)
         got = check(EnsureToken(spec, ledger, NativeAdmin(spec, ledger)), seen(facts, **self.look(state, **claims)))
         assert got[0] is action
         assert got[1].startswith(summary)
+
+    @pytest.mark.parametrize("other", [{"mode": "full"}, {"kind": "local"}, {"identity": "42"}])
+    def test_what_another_engine_says_of_a_token_is_no_answer(
+        self, other: dict[str, str], spec: StackSpec, ledger: Ledger, facts: Facts
+    ) -> None:
+        stands(ledger, spec, **other)
+        got = check(EnsureToken(spec, ledger, NativeAdmin(spec, ledger)), seen(facts, **self.look("ok")))
+        assert got == (Action.RUN, "kept if the engine accepts it")
+
+    def test_a_new_token_voids_what_was_planned_for_the_file_and_the_proof(
+        self, spec: StackSpec, ledger: Ledger
+    ) -> None:
+        ledger.vault.token = "old"
+        steps = (WriteDotenv(spec, ledger), Prove(spec, ledger))
+        assert not any(step.outdated() for step in steps)
+        ledger.vault.token = "new"
+        assert all(step.outdated() for step in steps)
 
     @pytest.mark.parametrize(
         ("hours", "days", "good"), [(8760, 15, True), (8760, 13, False), (48, 2, True), (48, 0, False), (1, 0, True)]
