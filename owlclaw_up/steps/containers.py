@@ -36,11 +36,12 @@ class StartDatabase(ComposeStep):
 
     def check(self, facts: Facts) -> Change:
         container = facts.containers.get(DATABASE)
-        port = self.spec.ports.postgres
+        port, image = self.spec.ports.postgres, self.compose.images["postgres"]
         server = found(facts.our_stack.on_server.server)
+        if container is not None and not self._as_wanted(container):
+            return Change(Action.UPDATE, f"container of {image} on 127.0.0.1:{port}", "it has other settings")
         if container is not None and container.running and server is not None:
             return unchanged(f"container {container.name} answers on port {port}")
-        image = self.compose.images["postgres"]
         if container is not None and container.running:
             return Change(Action.RUN, f"container {container.name}", "it is asked again")
         if container is not None:
@@ -52,6 +53,12 @@ class StartDatabase(ComposeStep):
             Action.CREATE, f"container of {image} on 127.0.0.1:{port}", kept,
             touches=(f"port {port}", f"volume {volume}"),
         )  # fmt: skip
+
+    def _as_wanted(self, container: ContainerLook) -> bool:
+        if self.compose.adopted:
+            return True
+        wanted = (self.compose.images["postgres"], self.spec.ports.postgres)
+        return (container.image, container.ports.get(5432)) == wanted
 
     def apply(self, run: Run) -> Applied:
         before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
