@@ -71,8 +71,11 @@ def compose_env(
 
 
 def fingerprint(values: Mapping[str, str]) -> str:
-    """A short hash that changes when the engine's container would be another one."""
-    ours = {k: v for k, v in values.items() if k not in ("OWLCLAW_UP_ADMIN_PASSWORD", "OWLCLAW_UP_POSTGRES_IMAGE")}
+    """A short hash that changes when the engine's container would be another one, or PostgreSQL's beside it.
+
+    The admin's password counts at the first start only.
+    """
+    ours = {k: v for k, v in values.items() if k != "OWLCLAW_UP_ADMIN_PASSWORD"}
     return hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:16]
 
 
