@@ -157,7 +157,8 @@ def _apply_up(
         listener(Note(note))
     project.ledger.prepare()
     if spec.compose is not None:
-        remember_compose(spec.compose, spec.mode, project.ledger)
+        docker = found(facts.docker)
+        remember_compose(spec.compose, spec.mode, project.ledger, docker.images if docker else {})
     reports, run, error = apply(prepared.plan, project.host, deadline, _both(_logger(project, command), listener))
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)

@@ -387,6 +387,11 @@ class ImageLook:
     architecture: str
     digests: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str:
+        """What tells this very image from every other: a registry's digest, else its id on the engine."""
+        return (self.digests or (self.id,))[0]
+
 
 @dataclass(frozen=True)
 class ContainerLook:

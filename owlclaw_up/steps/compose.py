@@ -8,7 +8,7 @@ from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ContainerDied, TimedOut
 from owlclaw_up.facts.containers import DATABASE, ENGINE
-from owlclaw_up.host.base import ContainerLook, Docker, Ran
+from owlclaw_up.host.base import ContainerLook, Docker, ImageLook, Ran
 from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec, ContainerEngine, StackSpec
@@ -84,8 +84,15 @@ def _compose_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
     )  # fmt: skip
 
 
-def remember_compose(compose: ComposeSpec, mode: Mode, ledger: Ledger) -> None:
-    """Put the compose stack on record, before anything is made in it: what `down` and a purge look for, and where."""
+def remember_compose(
+    compose: ComposeSpec, mode: Mode, ledger: Ledger, images: Mapping[str, ImageLook | None]
+) -> None:  # fmt: skip
+    """Put the compose stack on record, before anything is made in it: what `down` and a purge look for, and where.
+
+    Args:
+        images: those that are on the engine already; the digests of pulled ones are kept when they have come.
+    """
+    ledger.keep("images", **{n: i.digest for n in compose.images.values() if (i := images.get(n)) is not None})
     root = ledger.project
     file = compose.file.relative_to(root) if compose.file.is_relative_to(root) else compose.file
     # State without secrets would be taken for damage.
