@@ -30,6 +30,8 @@ class CreateKeys:
         if self.admin.may_begin:
             self._early = threading.Thread(target=self._make_early, args=(run,), daemon=True)
             self._early.start()
+            # Also where another step fails first: what the tool runs in is gone only when it has ended.
+            run.closers.append(self._early.join)
 
     def _make_early(self, run: Run) -> None:
         # A failure is told when it is this step's turn, and the tool is asked again.
