@@ -61,7 +61,7 @@ def published_ports(facts: Facts, *, stopped: bool = False) -> dict[str, int]:
     """
     ports: dict[str, int] = {}
     for service, container in facts.containers.items():
-        if container.running or stopped:
+        if container.active or stopped:
             inside = _INSIDE.get(service, {})
             ports |= {inside[i]: published for i, published in container.ports.items() if i in inside}
             if service == ENGINE and container.network_mode == "host":

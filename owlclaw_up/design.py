@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from owlclaw_up.compose_design import adoptable, compose_spec, learn_by_hand, published_ports
+from owlclaw_up.compose_design import COMPOSE_FILES, adoptable, compose_spec, learn_by_hand, published_ports
 from owlclaw_up.errors import (
     DatabaseNotOurs,
     EnvFileRefused,
@@ -125,6 +125,10 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
         ours.add("postgres")
     running = published_ports(facts)
     ours |= {purpose for purpose, port in running.items() if ledger.state.ports.get(purpose) == port}
+    docker = found(facts.docker)
+    if not ledger.exists and mode in COMPOSE_FILES and docker is not None and docker.by_hand is None:
+        # A stack whose state was lost is ours all the same: compose finds it by its project.
+        ours |= {purpose for purpose, port in running.items() if choices[purpose].wanted.port == port}
     by_hand = published_ports(facts, stopped=True) if adoptable(facts, mode) else {}
     numbers: dict[str, int] = {}
     for purpose, choice in choices.items():
@@ -134,7 +138,7 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
             numbers[purpose] = by_hand[purpose]
             continue
         kept = ledger.state.ports.get(purpose)
-        if purpose in ours and wanted.port == kept:
+        if purpose in ours and wanted.port in (kept, running.get(purpose)):
             numbers[purpose] = wanted.port
             continue
         setting = _PUBLIC_PORTS.get(purpose)

@@ -242,13 +242,17 @@ class PullFailed(PreconditionError):
             "log in: docker login; or wait, or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",
         ),
         "network": (
-            "its registry cannot be reached",
+            "its registry cannot be reached, or says nothing",
             "check network and proxy of the Docker engine (docker info), or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST owlclaw-up",
         ),
         "registry": ("its registry answers with an error of its own", "try again later: owlclaw-up"),
         "login": (
             "the registry refuses access; a stale login is the usual cause",
-            "docker logout {registry}, or docker login {registry}; then: owlclaw-up",
+            "docker logout{registry}, or docker login{registry}; then: owlclaw-up",
+        ),
+        "credentials": (
+            "the login that Docker keeps for its registry cannot be read",
+            "take credsStore and credHelpers out of ~/.docker/config.json, or install the helper that they name",
         ),
         "missing": (
             "there is no such image",
@@ -264,16 +268,27 @@ class PullFailed(PreconditionError):
 
     def __init__(self, image: str, source: str, kind: str, words: str) -> None:
         why, hint = self._TEXTS[kind]
-        first = source.partition("/")[0]
-        registry = first if "." in first or ":" in first else "docker.io"
+        first, _, rest = source.partition("/")
+        # Docker Hub's is the login without a name.
+        elsewhere = rest and ("." in first or ":" in first or first == "localhost") and first != "docker.io"
         of = f" (from {source})" if source != image else ""
         super().__init__(
             f"image {image} could not be pulled{of}: {why}",
-            hint=hint.format(registry=registry, image=source),
+            hint=hint.format(registry=f" {first}" if elsewhere else "", image=source),
             detail=words,
         )
         self.code, self.kind, self.image = f"pull-{kind}", kind, image
         self.why = why
+
+    @property
+    def passing(self) -> bool:
+        """Whether a second try may end well."""
+        return self.kind in self.PASSING
+
+    @property
+    def moves_on(self) -> bool:
+        """Whether another mode may go around it."""
+        return self.kind in self.MOVES_ON
 
 
 class ApplyFailed(UpError):

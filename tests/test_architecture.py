@@ -74,6 +74,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "psycopg": ("host/postgres.py",),
     "docker": ("host/docker.py", "host/docker_engines.py"),
     "requests": ("host/docker.py", "host/docker_engines.py"),
+    "urllib3": ("host/docker.py",),
     "httpx": ("host/hatchet.py",),
     "grpc": ("host/hatchet.py",),
     "hatchet_sdk": ("proof/program.py",),

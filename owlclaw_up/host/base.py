@@ -424,6 +424,11 @@ class ContainerLook:
         return self.state == "running"
 
     @property
+    def active(self) -> bool:
+        """Whether it runs, or holds on to its ports all the same: paused, or between an end and its next start."""
+        return self.state in ("running", "paused", "restarting")
+
+    @property
     def how_it_ended(self) -> str:
         """In words, for an error."""
         if self.oom_killed:

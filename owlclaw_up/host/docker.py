@@ -69,6 +69,7 @@ class DockerEngine:
         """
         import docker
         import requests
+        import urllib3
 
         layers: dict[str, tuple[int, int]] = {}
         repository, tag = split_reference(source)
@@ -86,7 +87,12 @@ class DockerEngine:
         except docker.errors.APIError as error:
             words = str(error.explanation or error)
             raise PullFailed(reference, source, pull_failure(words), words) from None
-        except (requests.RequestException, docker.errors.DockerException) as error:
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
+            raise PullFailed(reference, source, "network", f"no word from it for {_PULL_SILENCE} s") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.StreamParseError) as error:
+            # That is the engine's end of the line, not the registry's.
+            raise DockerRefused(f"pull {reference}", self.address, f"{type(error).__name__}: {error}") from None
+        except docker.errors.DockerException as error:
             words = f"{type(error).__name__}: {error}"
             raise PullFailed(reference, source, pull_failure(words), words) from None
 

@@ -35,6 +35,11 @@ _START = {
     "darwin": "open -a Docker (Docker Desktop), or: colima start",
     "win32": "start Docker Desktop",
 }
+_RESTART = {
+    "linux": "sudo systemctl restart docker",
+    "darwin": "killall Docker; open -a Docker (Docker Desktop), or: colima restart",
+    "win32": "restart Docker Desktop",
+}
 _COMPOSE = {
     "linux": "sudo apt-get install docker-compose-v2 (Ubuntu), docker-compose (Debian 13) or docker-compose-plugin (Docker's own packages)",
     "darwin": "brew install docker-compose",
@@ -54,7 +59,8 @@ class _Silent(Exception):
     """An address where nobody answers as Docker does.
 
     Attributes:
-        kind: `nothing` (no such socket), `permission`, `closed` (a socket, and nobody behind it) or `odd`.
+        kind: `nothing` (no such socket), `permission`, `closed` (a socket, and nobody behind it), `mute` (somebody who
+            says nothing) or `odd`.
     """
 
     def __init__(self, kind: str, why: str) -> None:
@@ -170,6 +176,11 @@ def _knock(address: str) -> None:
     Raises:
         _Silent: nobody does.
     """
+    if address.startswith("tcp://"):
+        try:
+            socket.create_connection((_host(address), urlsplit(address).port or 2375), timeout=_TIMEOUT).close()
+        except (OSError, ValueError):
+            raise _Silent("closed", f"nobody answers at {address}") from None
     if not address.startswith("unix://"):
         return
     path = address.removeprefix("unix://")
@@ -207,7 +218,11 @@ def _question(candidate: Candidate) -> tuple[dict[str, Any], str, str]:
         finally:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
-        raise _Silent("odd", f"{candidate.address} does not answer as Docker does ({type(error).__name__})") from None
+        # The library wraps what happened at its first question.
+        cause = error.__cause__ or error
+        if isinstance(cause, requests.Timeout):
+            raise _Silent("mute", f"{candidate.address} takes connections, and does not answer") from None
+        raise _Silent("odd", f"{candidate.address} does not answer as Docker does ({type(cause).__name__})") from None
     subnet = str(pools[0].get("Subnet", ""))
     gateway = str(pools[0].get("Gateway", ""))
     if subnet and not gateway:
@@ -236,6 +251,8 @@ def _none_answers(silent: list[tuple[Candidate, _Silent]], given: str, environ: 
                 f"Docker runs, and this user may not use it: {nobody.why}",
                 "sudo usermod -aG docker $USER; newgrp docker",
             )
+        if nobody.kind == "mute":
+            return Unknown(nobody.why, f"restart that engine: {_RESTART[system]}")
         if nobody.kind == "odd":
             return Unknown(nobody.why, f"docker -H {candidate.address} version")
     if given:

@@ -69,7 +69,7 @@ def removals(ledger: Ledger, *, purge: bool) -> list[Step]:
     """The steps that take back what receipts name: processes and containers, and with `purge` everything else too."""
     steps: list[Step] = [engine.StopEngine(ledger)]
     if ledger.recall("compose"):
-        steps.append(containers.StopContainers(ledger))
+        steps.append(containers.StopContainers(ledger, doomed=purge))
     local = ledger.recall("postgres").get("kind") == "local"
     if purge and local:
         steps += database.drops(ledger)

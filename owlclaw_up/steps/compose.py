@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ContainerDied, TimedOut
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.host.base import ContainerLook, Docker, ImageLook, Ran
+from owlclaw_up.host.local import processes_in
 from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec, ContainerEngine, StackSpec
@@ -58,10 +60,17 @@ def compose_call(
     ran = run.host.processes.run(
         [*compose.docker.compose.argv, "--ansi", "never", "-p", compose.project, "-f", str(compose.file), *arguments],
         env={**inherited, "DOCKER_HOST": compose.docker.address, **values}, timeout=limit, log=log,
+        cwd=None if compose.adopted else compose.file.parent,
     )  # fmt: skip
     if ran.exit_code:
         raise _compose_failure(arguments[0], ran, limit)
     return ran
+
+
+def end_leftovers(run: Run, ledger: Ledger) -> None:
+    """End a compose that a killed `up` has left at work: it would go on making what is looked for, or removed, now."""
+    for process in processes_in(ledger.directory / "deploy", ("docker", "docker-compose")):
+        run.host.processes.stop(process, signal=signal.SIGTERM, timeout=5)
 
 
 def _compose_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
@@ -143,6 +152,7 @@ class ComposeStep:
             if before is None or not before.running:
                 self.ledger.record("started", service=self.service)
         else:
+            end_leftovers(run, self.ledger)
             self._put_files(run)
             for kind, name in made_by_compose(self.compose.project, self.service):
                 self.ledger.record(kind, name=name, project=self.compose.project)
@@ -181,9 +191,14 @@ class ComposeStep:
                 return
             words = docker.logs(name, tail=log_lines)
             known = OUT_OF_MEMORY if seen is not None and seen.oom_killed else diagnose("\n".join(words))
+            if seen is None:
+                how = "removed by somebody"
+            else:
+                # The exit code of an earlier life is not known any more.
+                how = "and was started again by Docker" if seen.running else seen.how_it_ended
             raise ContainerDied(
                 self.service,
-                "removed by somebody" if seen is None else seen.how_it_ended,
+                how,
                 known.code if known else "container-died",
                 known.cause if known else "",
                 hint=known.hint if known else f"docker logs {name}",
@@ -194,10 +209,10 @@ class ComposeStep:
 
 
 def made_by_compose(project: str, service: str) -> list[tuple[str, str]]:
-    """What `docker compose up SERVICE` makes of our files, by kind and name."""
-    volume = {DATABASE: "owlclaw-db-data", ENGINE: "hatchet-config"}[service]
+    """What `docker compose up SERVICE` makes of our files, by kind and name; some versions make every volume of the file."""
+    volumes = {DATABASE: ("owlclaw-db-data", "hatchet-config"), ENGINE: ("hatchet-config",)}[service]
     return [
         ("container", f"{project}-{service}-1"),
-        ("volume", f"{project}_{volume}"),
+        *(("volume", f"{project}_{volume}") for volume in volumes),
         ("network", f"{project}_default"),
     ]

@@ -14,7 +14,7 @@ from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep
+from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, end_leftovers
 from owlclaw_up.steps.compose_env import HOST, fingerprint
 from owlclaw_up.steps.engine import engine_failure
 from owlclaw_up.steps.engine_env import token_arguments
@@ -23,6 +23,7 @@ from owlclaw_up.steps.ghost import clear_ghost
 _TOKEN_SECONDS = 20.0
 # As `stop_grace_period` of the compose files.
 _GRACE_SECONDS = 30
+_DOOMED_SECONDS = 2
 
 
 class StartDatabase(ComposeStep):
@@ -62,6 +63,9 @@ class StartDatabase(ComposeStep):
 
     def apply(self, run: Run) -> Applied:
         before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
+        if before is not None and before.active and not before.running:
+            # Compose starts nothing that is paused.
+            self.docker(run).stop(before.id, timeout=10)
         run.say(f"starting a container of {self.compose.images['postgres']}")
         container = self.lift(run)
         tail, dead = self.watch_container(run, container.name)
@@ -132,7 +136,7 @@ class StartContainerEngine(ComposeStep):
         keeps_running = before is not None and before.running and (self.compose.adopted or self._same(before))
         cleared = 0
         if not keeps_running:
-            if before is not None and before.running:
+            if before is not None and before.active:
                 # It goes anyway; its rows in the database can only be cleared once it is dead.
                 docker.stop(before.id, timeout=10)
             run.say("looking for what its predecessor left")
@@ -232,13 +236,20 @@ class ContainerAdmin(ComposeStep):
 
 
 class StopContainers:
-    """Stop our containers; they and their data stay. Those of a stack lifted by hand run on, unless `up` started them."""
+    """Stop our containers; they and their data stay. Those of a stack lifted by hand run on, unless `up` started them.
+
+    Args:
+        services: which of them.
+        doomed: they and their data are removed next.
+    """
 
     id = "containers"
     title = "Containers"
 
-    def __init__(self, ledger: Ledger, services: Sequence[str] = (ENGINE, DATABASE)) -> None:
-        self.ledger, self.services = ledger, services
+    def __init__(
+        self, ledger: Ledger, services: Sequence[str] = (ENGINE, DATABASE), *, doomed: bool = False
+    ) -> None:  # fmt: skip
+        self.ledger, self.services, self.doomed = ledger, services, doomed
 
     def _running(self, facts: Facts) -> list[str]:
         return [
@@ -266,11 +277,14 @@ class StopContainers:
         begun = run.host.clock.monotonic()
         docker = run.host.docker(self.ledger.recall("compose")["address"])
         # By the engine itself: no compose file has to be there for it, and services of another mode's file stop too.
+        end_leftovers(run, self.ledger)
         there = docker.containers(self.ledger.recall("compose")["project"])
         adopted = bool(self.ledger.recall("compose").get("adopted"))
         for service in self.services:
             if service in there and (not adopted or self.ledger.receipts("started", service=service)):
-                docker.stop(there[service].id, timeout=_GRACE_SECONDS)
+                # A PostgreSQL that initialises itself hears no signal; where its data goes too, nobody waits for it.
+                grace = _DOOMED_SECONDS if self.doomed and not adopted else _GRACE_SECONDS
+                docker.stop(there[service].id, timeout=grace)
                 self.ledger.forget("started", service=service)
         return Applied(Action.REMOVE, f"stopped in {run.host.clock.monotonic() - begun:.1f} s")
 
@@ -296,6 +310,7 @@ class RemoveContainers:
     def apply(self, run: Run) -> Applied:
         kept = self.ledger.recall("compose")
         docker, project = run.host.docker(kept["address"]), kept["project"]
+        end_leftovers(run, self.ledger)
         try:
             there: dict[str, dict[str, Callable[[], None]]] = {
                 "container": {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from owlclaw_up.errors import PullFailed, TimedOut, UpError
+from owlclaw_up.errors import PullFailed, UpError
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import Docker
+from owlclaw_up.host.base import Clock, Docker
 from owlclaw_up.model import Action, Change, Transfer, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec
@@ -15,17 +15,29 @@ from owlclaw_up.steps.base import Applied, Run
 
 # Seconds before the second, third and fourth try.
 PAUSES = (1.0, 3.0, 8.0)
+# Nobody says a word for this long: then nobody will.
+SILENCE = 60.0
 _SHOW_EVERY = 0.15
+_HUB = ("docker.io", "index.docker.io")
 
 
 def on_mirror(reference: str, mirror: str) -> str:
-    """Where a mirror has an image: the registry's name, or Docker Hub's that is left out, gives way to the mirror's."""
-    if not mirror:
+    """Where a mirror has an image: the registry's name, or Docker Hub's that is left out, gives way to the mirror's.
+
+    What is named by its digest comes from where it is named: no image can be given such a name afterwards.
+    """
+    if not mirror or "@" in reference:
         return reference
     first, _, rest = reference.partition("/")
     named = bool(rest) and ("." in first or ":" in first or first == "localhost")
-    path = rest if named else reference if rest else f"library/{reference}"
+    path = rest if named else reference
+    if "/" not in path and (not named or first in _HUB):
+        path = f"library/{path}"
     return f"{mirror.removeprefix('https://').removeprefix('http://').rstrip('/')}/{path}"
+
+
+class _Stopped(Exception):
+    """Nobody wants the image any more."""
 
 
 @dataclass
@@ -33,39 +45,69 @@ class _Pull:
     """One image on its way.
 
     Attributes:
+        heard: when the engine last had something to say of it.
         note: what is waited for, between two tries.
+        error: why it failed, for good once it has `ended`.
     """
 
     reference: str
     source: str
+    clock: Clock
     done: int = 0
     total: int = 0
+    heard: float = 0.0
     note: str = ""
     error: UpError | None = None
+    ended: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
     def work(self, docker: Docker) -> None:
         """Pull, and pull again with growing pauses while the cause may pass."""
-        for pause in (*PAUSES, None):
-            try:
-                docker.pull(self.reference, self.source, self._progress)
-            except PullFailed as failure:
+        try:
+            for pause in (*PAUSES, None):
+                self.heard = self.clock.monotonic()
+                failure = self._once(docker)
+                if self.stop.is_set():
+                    return
                 self.error = failure
-                if pause is None or failure.kind not in PullFailed.PASSING:
+                if failure is None or pause is None or not failure.passing:
                     return
                 self.note = f"{failure.why}; again in {pause:.0f} s"
                 if self.stop.wait(pause):
                     return
                 self.note = ""
-            except UpError as failure:
-                self.error = failure
-                return
-            else:
-                self.error = None
-                return
+        except _Stopped:
+            pass
+        except UpError as failure:
+            self.error = failure
+        finally:
+            self.ended = True
+
+    def _once(self, docker: Docker) -> PullFailed | None:
+        try:
+            docker.pull(self.reference, self.source, self._progress)
+            if docker.image(self.reference) is None:
+                return PullFailed(self.reference, self.source, "other", "the pull ended, and the image is not there")
+        except PullFailed as failure:
+            return failure
+        return None
 
     def _progress(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
+        if self.stop.is_set():
+            raise _Stopped
+        self.done, self.total, self.heard = done, total, self.clock.monotonic()
+
+    def give_up(self, silence: float) -> None:
+        """It has said nothing for so many seconds."""
+        self.stop.set()
+        self.error = PullFailed(self.reference, self.source, "network", f"no word from it for {silence:.0f} s")
+        self.ended = True
+
+    @property
+    def for_good(self) -> bool:
+        """Whether it has ended in a failure that no other mode goes around."""
+        failed = self.ended and self.error is not None
+        return failed and not (isinstance(self.error, PullFailed) and self.error.moves_on)
 
     @property
     def name(self) -> str:
@@ -93,42 +135,40 @@ class PullImages:
     def apply(self, run: Run) -> Applied:
         docker = run.host.docker(self.compose.docker.address)
         missing = [name for name in self.compose.images.values() if docker.image(name) is None]
-        begun = run.host.clock.monotonic()
-        pulls = [_Pull(name, on_mirror(name, self.compose.mirror)) for name in missing]
-        threads = [threading.Thread(target=pull.work, args=(docker,), daemon=True) for pull in pulls]
-        for thread in threads:
-            thread.start()
+        clock = run.host.clock
+        begun = clock.monotonic()
+        pulls = [_Pull(name, on_mirror(name, self.compose.mirror), clock, heard=begun) for name in missing]
+        # Of two failures the engine's decides: without its image no mode with Docker works.
+        pulls.sort(key=lambda pull: pull.reference != self.compose.images["hatchet"])
+        for pull in pulls:
+            threading.Thread(target=pull.work, args=(docker,), daemon=True).start()
         try:
-            self._watch(run, pulls, threads)
+            self._watch(run, pulls)
         finally:
             for pull in pulls:
                 pull.stop.set()
-        # Of two failures the engine's decides: without its image no mode with Docker works.
-        failures = [
-            p.error for p in sorted(pulls, key=lambda p: p.reference != self.compose.images["hatchet"]) if p.error
-        ]
-        if failures:
-            raise failures[0]
+            # A download has its own pace: what it took is not taken from the steps after it, in this mode or the next.
+            run.deadline.extend(clock.monotonic() - begun)
+        for pull in pulls:
+            if pull.error and pull.ended:
+                raise pull.error
         digests = {name: (look.digests or (look.id,))[0] for name in self.compose.images.values()
                    if (look := docker.image(name)) is not None}  # fmt: skip
         self.ledger.keep("images", **digests)
-        # A download has its own pace: what it took is not taken from the steps after it.
-        run.deadline.extend(run.host.clock.monotonic() - begun)
         return Applied(Action.RUN, f"pulled {' and '.join(missing)}" if missing else "on this machine")
 
-    def _watch(self, run: Run, pulls: list[_Pull], threads: list[threading.Thread]) -> None:
-        """Show how far each has come, until all have ended; only silence counts against the deadline."""
-        last, moved = -1, run.host.clock.monotonic()
-        while any(thread.is_alive() for thread in threads):
+    def _watch(self, run: Run, pulls: list[_Pull]) -> None:
+        """Show how far each has come, until all have ended, or one of them so that the others do not matter."""
+        clock, silence = run.host.clock, min(SILENCE, run.deadline.seconds)
+        while not all(pull.ended for pull in pulls):
             for pull in pulls:
                 run.tell(Transfer(self.id, pull.name, pull.done, pull.total))
-            notes = [f"{pull.name}: {pull.note}" for pull in pulls if pull.note]
+                if not pull.ended and not pull.note and clock.monotonic() - pull.heard > silence:
+                    pull.give_up(silence)
+            notes = [f"{pull.name}: {pull.note}" for pull in pulls if pull.note and not pull.ended]
             if notes:
                 run.say("; ".join(notes))
-            done = sum(pull.done for pull in pulls)
-            if done != last:
-                last, moved = done, run.host.clock.monotonic()
-            if run.host.clock.monotonic() - moved > run.deadline.seconds:
-                names = " and ".join(pull.reference for pull in pulls)
-                raise TimedOut(f"the pull of {names}", run.deadline.seconds, "no byte came")
-            run.host.clock.sleep(_SHOW_EVERY)
+            engine = pulls[0].reference == self.compose.images["hatchet"] and pulls[0].ended and pulls[0].error
+            if engine or any(pull.for_good for pull in pulls):
+                return
+            clock.sleep(_SHOW_EVERY)

@@ -102,7 +102,9 @@ class ReachPostgres(ComposeStep):
         role, subnet = spec.database("hatchet").role, docker.subnet or "172.17.0.0/16"
         files = run.host.postgres.configuration_files(spec.postgres.admin)
         lines = []
-        if on_loopback(spec.postgres.admin.host):
+        # A server that names its pg_hba.conf was reached: it listens there already.
+        listens_there = any(a.network == BRIDGE and "pg_hba.conf" in a.words for a in answers)
+        if on_loopback(spec.postgres.admin.host) and not listens_there:
             listens = f"listen_addresses = 'localhost, {docker.gateway or '172.17.0.1'}'"
             lines.append(f"{files[0] or 'postgresql.conf'}:  {listens}")
         lines.append(f"{files[1] or 'pg_hba.conf'}:  host hatchet {role} {subnet} scram-sha-256")

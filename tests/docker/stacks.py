@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
+import os
+import secrets
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import psutil
+import pytest
 
 from tests.conftest import Cli
 from tests.docker.registry import docker
@@ -80,8 +86,36 @@ def service(cli: Cli, id: str, code: int | None = 0) -> dict[str, Any]:
 def listening(port: int) -> set[str]:
     """The addresses of this machine on which somebody listens."""
     return {
-        c.laddr.ip for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port
+        c.laddr.ip.removeprefix("::ffff:")
+        for c in psutil.net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port
     }
+
+
+def bridge() -> tuple[str, str]:
+    """This machine's address on Docker's bridge (the first one, which not every engine says), and where containers are."""
+    said = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}").stdout.strip()
+    return str(next(ipaddress.ip_network(said).hosts())), said
+
+
+@contextlib.contextmanager
+def bridge_of_ones_own() -> Iterator[str]:
+    """A network bridge for a second Docker engine beside the one that runs; give its name.
+
+    With `--bridge=none`, with docker0 itself, or with `--default-address-pool`, the second engine takes docker0 from the first.
+    """
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    name = f"owlup{uuid4().hex[:8]}"
+    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if ip is None:
+        pytest.skip("no bridge can be made here: apt-get install iproute2")
+    subprocess.run([*root, ip, "link", "add", name, "type", "bridge"], check=True)
+    try:
+        address = f"10.{220 + secrets.randbelow(30)}.{secrets.randbelow(250)}.1/24"
+        subprocess.run([*root, ip, "addr", "add", address, "dev", name], check=True)
+        yield name
+    finally:
+        subprocess.run([*root, ip, "link", "delete", name], check=True)
 
 
 def wait_for(what: str, good: Callable[[], object], seconds: float = 20.0) -> None:

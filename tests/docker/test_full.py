@@ -173,9 +173,8 @@ def assert_nothing_left_but(cli: Cli, project: str) -> None:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("image", ENGINE_IMAGES)
-def test_every_command_knows_a_stack_in_containers(docker_project: NewProject, image: str) -> None:
-    cli = docker_project(image)
+def test_every_command_knows_a_stack_in_containers(docker_project: NewProject) -> None:
+    cli = docker_project()
     lift(cli)
     project, ports = project_of(cli), cli.state["ports"]
 
@@ -195,13 +194,13 @@ def test_every_command_knows_a_stack_in_containers(docker_project: NewProject, i
     assert not cli("logs", "postgres", "--since", "2100-01-01").stdout.strip()
     assert any("goose" in line for line in cli("logs", "hatchet", "--tail", "100000").stdout.splitlines())
     everything = cli("logs").stdout
-    assert "[postgres]" in everything or "postgres" in everything
+    assert all(label in everything for label in ("postgres", "hatchet", "up"))
 
     exported = cli("env", "--export").stdout
     assert cli.dotenv()["HATCHET_CLIENT_TOKEN"] not in exported
     revealed = cli("env", "--export", "--reveal").stdout
     assert cli.dotenv()["HATCHET_CLIENT_TOKEN"] in revealed
-    assert not cli("env", "--diff").stdout.strip().startswith(("+", "-", "~"))
+    assert cli("env", "--diff").code == 0
     opened = cli("open", "--no-browser")
     assert opened.code == 0 and f"http://localhost:{ports['dashboard']}" in opened.stdout
     assert cli.secrets["passwords"]["dashboard"] in cli("open", "--no-browser", "--reveal").stdout
@@ -235,11 +234,17 @@ def test_two_checkouts_side_by_side(docker_project: NewProject) -> None:
         for name in PORT_NAMES:
             del cli.env[f"OWLCLAW_UP_{name}_PORT"]
         lift(cli)
-    theirs = [{n: p for n, p in cli.state["ports"].items() if n in ("dashboard", "grpc", "postgres")} for cli in (one, other)]
+    theirs = [
+        {n: p for n, p in cli.state["ports"].items() if n in ("dashboard", "grpc", "postgres")} for cli in (one, other)
+    ]
     assert len({*theirs[0].values(), *theirs[1].values()}) == 6
     assert project_of(one) != project_of(other)
     kept = {s: identity(container_of(other, s)) for s in BOTH}
-    kept_names, token, project = docker_names(project_of(other)), other.dotenv()["HATCHET_CLIENT_TOKEN"], project_of(one)
+    kept_names, token, project = (
+        docker_names(project_of(other)),
+        other.dotenv()["HATCHET_CLIENT_TOKEN"],
+        project_of(one),
+    )
 
     one.json("down", "--purge", "--yes")
     assert_nothing_left(one, project)
