@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _TIMEOUT = 20
-# Nothing came for this long: a registry that stalls holds nobody up for ever.
-_PULL_SILENCE = 60
 
 
 class DockerEngine:
@@ -74,7 +72,8 @@ class DockerEngine:
         layers: dict[str, tuple[int, int]] = {}
         repository, tag = split_reference(source)
         try:
-            with contextlib.closing(self._connect(_PULL_SILENCE)) as client:
+            with contextlib.closing(self._connect(_TIMEOUT)) as client:
+                # The library sets no limit to a pull: who waits for it has to.
                 for line in client.pull(repository, tag=tag, stream=True, decode=True):
                     if "error" in line:
                         words = str((line.get("errorDetail") or {}).get("message") or line["error"])
@@ -87,8 +86,6 @@ class DockerEngine:
         except docker.errors.APIError as error:
             words = str(error.explanation or error)
             raise PullFailed(reference, source, pull_failure(words), words) from None
-        except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            raise PullFailed(reference, source, "network", f"no word from it for {_PULL_SILENCE} s") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.StreamParseError) as error:
             # That is the engine's end of the line, not the registry's.
             raise DockerRefused(f"pull {reference}", self.address, f"{type(error).__name__}: {error}") from None

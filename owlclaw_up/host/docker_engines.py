@@ -255,6 +255,13 @@ def _none_answers(silent: list[tuple[Candidate, _Silent]], given: str, environ: 
             return Unknown(nobody.why, f"restart that engine: {_RESTART[system]}")
         if nobody.kind == "odd":
             return Unknown(nobody.why, f"docker -H {candidate.address} version")
+    name, address = current_context(environ)
+    if not given and address and not _local(address):
+        return Unknown(
+            f"no engine answers on this machine; the current context {name} is on another one ({_host(address)}), whose "
+            "ports are not this one's",
+            f"docker context use default; {_START[system]}",
+        )
     if given:
         why = silent[0][1].why if silent else "nobody answers"
         return Absent(

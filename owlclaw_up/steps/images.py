@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from owlclaw_up.errors import PullFailed, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import Clock, Docker
-from owlclaw_up.model import Action, Change, Transfer, found, unchanged
+from owlclaw_up.model import Action, Change, Note, Transfer, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec
 from owlclaw_up.steps.base import Applied, Run
@@ -160,14 +160,15 @@ class PullImages:
     def _watch(self, run: Run, pulls: list[_Pull]) -> None:
         """Show how far each has come, until all have ended, or one of them so that the others do not matter."""
         clock, silence = run.host.clock, min(SILENCE, run.deadline.seconds)
+        told: dict[str, str] = {}
         while not all(pull.ended for pull in pulls):
             for pull in pulls:
                 run.tell(Transfer(self.id, pull.name, pull.done, pull.total))
                 if not pull.ended and not pull.note and clock.monotonic() - pull.heard > silence:
                     pull.give_up(silence)
-            notes = [f"{pull.name}: {pull.note}" for pull in pulls if pull.note and not pull.ended]
-            if notes:
-                run.say("; ".join(notes))
+                if pull.note and not pull.ended and pull.note != told.get(pull.name):
+                    told[pull.name] = pull.note
+                    run.tell(Note(f"image {pull.name}: {pull.note}"))
             engine = pulls[0].reference == self.compose.images["hatchet"] and pulls[0].ended and pulls[0].error
             if engine or any(pull.for_good for pull in pulls):
                 return

@@ -415,6 +415,10 @@ def test_the_engine_goes_away(relay: Relay, gate: Gate, project: Projects, push:
         wait_for("the pull", lambda: any(asked.part == part for asked in gate.asked))
         relay.hang_up()
         document = json.loads(command.communicate(timeout=30)[0])
+    # What ran there when it went away can be removed by nobody but us.
+    left = docker("ps", "-aq", "--filter", f"label=dev.owlclaw.project={compose_project(cli.root)}").stdout.split()
+    if left:
+        docker("rm", "-f", *left)
     assert command.returncode == 4
     assert document["error"]["code"] == "docker"
     assert document["error"]["message"].startswith(f"Docker did not pull {cli.env['OWLCLAW_UP_POSTGRES_IMAGE']}: ")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from owlclaw_up.host.base import Compose, Ran
-from owlclaw_up.host.docker_engines import candidates, current_context, find_compose, look
+from owlclaw_up.host.docker_engines import _none_answers, candidates, current_context, find_compose, look
 from owlclaw_up.model import Unknown
 from tests.unit.fakes import FakeProcesses
 
@@ -163,3 +163,10 @@ class TestCompose:
     def test_what_cannot_be_run_is_passed_over(self, path: Path) -> None:
         processes = FakeProcesses({str(path / "docker-compose"): "2.40.3"})
         assert find_compose({"PATH": str(path)}, processes) == Compose((f"{path}/docker-compose",), "2.40.3")
+
+
+def test_a_context_on_another_machine_is_told_where_nobody_answers_here(contexts: Contexts) -> None:
+    fact = _none_answers([], "", {**contexts("far", far="ssh://me@build.example.com"), "PATH": ""})
+    assert isinstance(fact, Unknown)
+    assert "the current context far is on another one (build.example.com)" in fact.why
+    assert fact.hint.startswith("docker context use default")
