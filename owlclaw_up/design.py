@@ -144,7 +144,8 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
         setting = _PUBLIC_PORTS.get(purpose)
         asked = setting is not None and getattr(settings, setting.replace("-", "_")).explicit
         # A public port that is written into tokens and dotenv files never moves silently.
-        if needed and setting is not None and (asked or kept == wanted.port):
+        written = kept == wanted.port and bool(ledger.vault.token or ledger.state.mode)
+        if needed and setting is not None and (asked or written):
             if wanted.state == "busy":
                 raise PortTaken(wanted.port, _PURPOSES[purpose], _owner(facts, wanted), setting)
             if wanted.state == "denied":

@@ -220,7 +220,8 @@ class ContainerAdmin(ComposeStep):
         return self.watch_container(run, self.name)
 
     def _token_by_exec(self, run: Run, name: str) -> str:
-        limit = run.deadline.left(_TOKEN_SECONDS)
+        # Half of the time that is left is the other route's.
+        limit = min(_TOKEN_SECONDS, run.deadline.left() / 2)
         arguments = token_arguments(self.spec, self.engine, name)
         ran = self.docker(run).execute(self.name, ["/hatchet-admin", *arguments, "--config", "/config"], limit)
         if ran.exit_code:
@@ -330,7 +331,11 @@ class RemoveContainers:
             # A one-off container of a command that was killed.
             docker.remove_container(left.id)
         for kind, removals in there.items():
-            for name in self._names(kind):
+            names = self._names(kind)
+            if kind == "container" and not kept.get("adopted"):
+                # One of an earlier state, which was lost, holds on to volumes that are ours.
+                names += [f"{project}-{service}-1" for service in (DATABASE, ENGINE)]
+            for name in dict.fromkeys(names):
                 if name in removals:
                     removals[name]()
                     gone += 1

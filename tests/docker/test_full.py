@@ -229,10 +229,17 @@ def test_every_command_knows_a_stack_in_containers(docker_project: NewProject) -
 
 def test_two_checkouts_side_by_side(docker_project: NewProject) -> None:
     """With the default ports free for all: each gets its own, and neither's purge touches the other."""
-    one, other = docker_project(), docker_project()
-    for cli in (one, other):
+    both = [docker_project(), docker_project()]
+    for cli in both:
         for name in PORT_NAMES:
             del cli.env[f"OWLCLAW_UP_{name}_PORT"]
+    # At one moment: both see the same ports free, and where one comes too late it may go on with others.
+    children = [cli.start("up", "--smoke", "none", "--json") for cli in both]
+    for child in children:
+        document = json.loads(child.communicate(timeout=100)[0])
+        assert document["status"] == "ok" or document["error"]["code"] == "port-taken", document
+    one, other = both
+    for cli in both:
         lift(cli)
     theirs = [
         {n: p for n, p in cli.state["ports"].items() if n in ("dashboard", "grpc", "postgres")} for cli in (one, other)

@@ -168,8 +168,8 @@ def listener(port: int) -> Iterator[None]:
 def publisher(port: int) -> Iterator[str]:
     """Somebody else's container that has a port; give its name."""
     name = f"owlclaw-other-{uuid4().hex[:8]}"
-    docker("run", "-d", "--init", "--name", name, "-p", f"127.0.0.1:{port}:80", POSTGRES_IMAGE, "sleep", "600")
     try:
+        docker("run", "-d", "--init", "--name", name, "-p", f"127.0.0.1:{port}:80", POSTGRES_IMAGE, "sleep", "600")
         yield name
     finally:
         docker("rm", "-f", "-v", name)
@@ -178,7 +178,7 @@ def publisher(port: int) -> Iterator[str]:
 @pytest.fixture
 def slow_database(need_docker: None) -> Iterator[str]:
     """PostgreSQL that initialises itself for seconds, and answers on its socket meanwhile."""
-    sql = "select pg_sleep(4);\n"
+    sql = "select pg_sleep(3);\n"
     with derived(POSTGRES_IMAGE, "COPY slow.sql /docker-entrypoint-initdb.d/a-slow.sql", **{"slow.sql": sql}) as image:
         yield image
 
@@ -358,7 +358,7 @@ def test_a_token_by_the_other_route(docker_project: NewProject) -> None:
             "RUN chmod 755 /hatchet-admin",
         )
         sleeping = stack.enter_context(derived(STANDIN_IMAGE, *recipe, sleeper=SLEEPER))
-        for image, more in ((failing, ()), (garbage, ()), (sleeping, ("--timeout", "24"))):
+        for image, more in ((failing, ()), (garbage, ()), (sleeping, ("--timeout", "16"))):
             up = lift(cli, *more, OWLCLAW_UP_HATCHET_IMAGE=image)
             assert up["status"] == "ok"
             assert "by REST login" in details(up)["token"], details(up)
