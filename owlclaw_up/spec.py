@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from owlclaw_up.host.base import DockerLook, ServerLogin
+from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.docker_base import DockerLook
 from owlclaw_up.model import Mode, Secret
 
 # Hatchet's own defaults for the seed: hatchet, pkg/config/database/config.go.

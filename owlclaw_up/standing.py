@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from owlclaw_up.facts import Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
-from owlclaw_up.host.base import ContainerLook
+from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
 from owlclaw_up.project import NoEnvironment, Project, application, relative

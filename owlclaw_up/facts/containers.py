@@ -9,8 +9,8 @@ from pathlib import Path
 
 from owlclaw_up.facts.values import ByHand, DockerFacts
 from owlclaw_up.host import docker_engines
-from owlclaw_up.host.base import Compose, ContainerLook
 from owlclaw_up.host.docker import PROJECT, DockerEngine
+from owlclaw_up.host.docker_base import Compose, ContainerLook
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Fact, Found, Mode
 from owlclaw_up.receipts import Ledger

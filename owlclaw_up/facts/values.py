@@ -7,18 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from owlclaw_up.host import engines
-from owlclaw_up.host.base import (
-    ContainerLook,
-    DatabaseLook,
-    DockerLook,
-    GrpcLook,
-    ImageLook,
-    PortLook,
-    ProcessId,
-    ServerLogin,
-    ServerLook,
-    ServerRefusal,
-)
+from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.model import Absent, Fact, Mode, Secret, found
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
-from owlclaw_up.host.base import ContainerLook, ImageLook, Ran
+from owlclaw_up.host.base import Ran
+from owlclaw_up.host.docker_base import ContainerLook, ImageLook
 from owlclaw_up.host.docker_words import pull_failure
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from owlclaw_up.errors import BinaryNotRunnable
-from owlclaw_up.host.base import Compose, DockerLook, Processes
+from owlclaw_up.host.base import Processes
+from owlclaw_up.host.docker_base import Compose, DockerLook
 from owlclaw_up.model import Absent, Fact, Found, Unknown
 
 # `host-gateway`, by which a container finds this machine, came with 20.10; `name:` in compose files with 2.3.

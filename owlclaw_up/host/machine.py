@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from owlclaw_up.host.base import Clock, Docker, Files, Hatchet, Postgres, Processes, SystemClock
+from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, SystemClock
 from owlclaw_up.host.docker import DockerEngine
+from owlclaw_up.host.docker_base import Docker
 from owlclaw_up.host.embedded import EmbeddedServers
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.local import LocalFiles, LocalProcesses

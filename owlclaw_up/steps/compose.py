@@ -9,7 +9,8 @@ from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ContainerDied, TimedOut
 from owlclaw_up.facts.containers import DATABASE, ENGINE
-from owlclaw_up.host.base import ContainerLook, Docker, ImageLook, Ran
+from owlclaw_up.host.base import Ran
+from owlclaw_up.host.docker_base import ContainerLook, Docker, ImageLook
 from owlclaw_up.host.local import processes_in
 from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger

@@ -9,7 +9,8 @@ from functools import partial
 from owlclaw_up.errors import ApplyFailed, PreconditionError, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import DATABASE, ENGINE
-from owlclaw_up.host.base import ContainerLook, wait_until
+from owlclaw_up.host.base import wait_until
+from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import StackSpec

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from owlclaw_up.errors import PullFailed, UpError
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import Clock, Docker
+from owlclaw_up.host.base import Clock
+from owlclaw_up.host.docker_base import Docker
 from owlclaw_up.model import Action, Change, Note, Transfer, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec

@@ -17,7 +17,7 @@ from owlclaw_up.compose_design import (
 )
 from owlclaw_up.facts import ByHand, DockerFacts, Facts
 from owlclaw_up.facts.containers import DATABASE, ENGINE, compose_project
-from owlclaw_up.host.base import Compose, ContainerLook, DockerLook
+from owlclaw_up.host.docker_base import Compose, ContainerLook, DockerLook
 from owlclaw_up.model import Found, Mode
 from owlclaw_up.settings import Settings, load
 from tests.unit.fakes import make_facts, make_ledger

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from owlclaw_up.compose_design import COMPOSE_FILES
-from owlclaw_up.host.base import Compose, DockerLook, ServerLogin
+from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.docker_base import Compose, DockerLook
 from owlclaw_up.model import Mode, Secret
 from owlclaw_up.spec import ADMIN_EMAIL, TENANT_ID, ComposeSpec, ContainerEngine, PostgresSpec, StackSpec
 from owlclaw_up.steps.compose_env import BRIDGE, HOST, compose_env, database_from_container, fingerprint, on_loopback

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from owlclaw_up.host.base import Compose, Ran
+from owlclaw_up.host.base import Ran
+from owlclaw_up.host.docker_base import Compose
 from owlclaw_up.host.docker_engines import _none_answers, candidates, current_context, find_compose, look
 from owlclaw_up.model import Unknown
 from tests.unit.fakes import FakeProcesses

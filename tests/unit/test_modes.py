@@ -25,17 +25,8 @@ from owlclaw_up.facts import (
     StackLook,
 )
 from owlclaw_up.facts.machine import DEFAULT_PORTS
-from owlclaw_up.host.base import (
-    Compose,
-    DatabaseLook,
-    DockerLook,
-    ImageLook,
-    PortLook,
-    PortOwner,
-    ProcessId,
-    ServerLook,
-    ServerRefusal,
-)
+from owlclaw_up.host.base import DatabaseLook, PortLook, PortOwner, ProcessId, ServerLook, ServerRefusal
+from owlclaw_up.host.docker_base import Compose, DockerLook, ImageLook
 from owlclaw_up.host.engines import EngineRefused
 from owlclaw_up.model import Absent, Decision, Found, Mode, Secret, Unknown
 from owlclaw_up.modes import MODES, choose
