@@ -22,7 +22,7 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
     if spec.postgres.embedded:
         steps += [postgres.CreateCluster(spec, ledger), postgres.StartServer(spec, ledger)]
     elif spec.postgres.kind == "container":
-        steps.append(containers.StartDatabase(spec, ledger))
+        steps += _container_server(spec, ledger)
     steps += [database.EnsureDatabase(spec, ledger, wanted) for wanted in spec.databases]
     if isinstance(spec.engine, NativeEngine):
         native = engine.NativeAdmin(spec, ledger)
@@ -38,14 +38,24 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
     return [*steps, dotenv.WriteDotenv(spec, ledger), smoke.Prove(spec, ledger)]
 
 
+def _container_server(spec: StackSpec, ledger: Ledger) -> list[Step]:
+    """The PostgreSQL container; the keys, and a first engine's container, come while it initialises itself."""
+    assert spec.compose is not None
+    beside: list[Step] = []
+    if not spec.compose.adopted:
+        # A stack lifted by hand keeps the keys of its own volume: its tokens hang on them.
+        admin = containers.ContainerAdmin(spec, ledger)
+        beside = [keys.CreateKeys(ledger, admin), containers.LiftEngine(spec, ledger)]
+    return [containers.LiftDatabase(spec, ledger), *beside, containers.AwaitDatabase(spec, ledger)]
+
+
 def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
     assert spec.compose is not None
     admin: HatchetAdmin = containers.ContainerAdmin(spec, ledger)
     steps: list[Step] = []
     if spec.postgres.embedded:
         steps.append(reach.ReachPostgres(spec, ledger))
-    if not spec.compose.adopted:
-        # A stack lifted by hand keeps the keys of its own volume: its tokens hang on them.
+    if spec.postgres.kind != "container":
         steps.append(keys.CreateKeys(ledger, admin))
     return [*steps, containers.StartContainerEngine(spec, ledger), token.EnsureToken(spec, ledger, admin)]
 

@@ -27,49 +27,74 @@ _GRACE_SECONDS = 30
 _DOOMED_SECONDS = 2
 
 
-class StartDatabase(ComposeStep):
-    """Have the PostgreSQL container running and answering SQL on its published port."""
+class _DatabaseStep(ComposeStep):
+    """What the steps of the PostgreSQL container share."""
 
-    id = "postgres.server"
     title = "PostgreSQL"
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         super().__init__(spec, ledger, DATABASE)
 
+    @property
+    def name(self) -> str:
+        return f"{self.compose.project}-{DATABASE}-1"
+
+    def runs_as_wanted(self, facts: Facts) -> bool:
+        container = facts.containers.get(DATABASE)
+        return container is not None and container.running and self.as_wanted(container)
+
+    def as_wanted(self, container: ContainerLook) -> bool:
+        if self.compose.adopted:
+            return True
+        wanted = (self.compose.images["postgres"], self.spec.ports.postgres)
+        return (container.image, container.ports.get(5432)) == wanted
+
+
+class LiftDatabase(_DatabaseStep):
+    """Have the PostgreSQL container started; while it initialises itself, other steps go on."""
+
+    id = "postgres.container"
+    title = "PostgreSQL container"
+
     def check(self, facts: Facts) -> Change:
         container = facts.containers.get(DATABASE)
         port, image = self.spec.ports.postgres, self.compose.images["postgres"]
-        server = found(facts.our_stack.on_server.server)
-        if container is not None and not self._as_wanted(container):
+        if container is not None and self.runs_as_wanted(facts):
+            return unchanged(f"container {container.name} of {image}")
+        if container is not None and not self.as_wanted(container):
             return Change(Action.UPDATE, f"container of {image} on 127.0.0.1:{port}", "it has other settings")
-        if container is not None and container.running and server is not None:
-            return unchanged(f"container {container.name} answers on port {port}")
-        if container is not None and container.running:
-            return Change(Action.RUN, f"container {container.name}", "it is asked again")
         if container is not None:
             return Change(Action.UPDATE, f"container {container.name}", f"it is {container.state}")
         docker = found(facts.docker)
-        volume = f"{self.compose.project}_owlclaw-db-data"
+        volume = database_volume(self.compose.project)
         kept = f"on volume {volume}, which is there already" if docker and volume in docker.volumes else ""
         return Change(
             Action.CREATE, f"container of {image} on 127.0.0.1:{port}", kept,
             touches=(f"port {port}", f"volume {volume}"),
         )  # fmt: skip
 
-    def _as_wanted(self, container: ContainerLook) -> bool:
-        if self.compose.adopted:
-            return True
-        wanted = (self.compose.images["postgres"], self.spec.ports.postgres)
-        return (container.image, container.ports.get(5432)) == wanted
-
     def apply(self, run: Run) -> Applied:
-        before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
+        before = self.docker(run).container(self.name)
         if before is not None and before.active and not before.running:
             # Compose starts nothing that is paused.
             self.docker(run).stop(before.id, timeout=10)
         run.say(f"starting a container of {self.compose.images['postgres']}")
         container = self.lift(run)
-        tail, dead = self.watch_container(run, container.name)
+        return Applied(Action.UPDATE if before else Action.CREATE, f"{container.name} started")
+
+
+class AwaitDatabase(_DatabaseStep):
+    """Have the PostgreSQL container answering SQL on its published port."""
+
+    id = "postgres.server"
+
+    def check(self, facts: Facts) -> Change:
+        if self.runs_as_wanted(facts) and found(facts.our_stack.on_server.server) is not None:
+            return unchanged(f"answers on port {self.spec.ports.postgres}")
+        return Change(Action.RUN, f"until it answers on 127.0.0.1:{self.spec.ports.postgres}")
+
+    def apply(self, run: Run) -> Applied:
+        tail, dead = self.watch_container(run, self.name)
         admin = self.spec.postgres.admin
 
         def answers() -> tuple[bool | None, str]:
@@ -80,13 +105,11 @@ class StartDatabase(ComposeStep):
 
         run.say("waiting for it to answer")
         wait_until("PostgreSQL answering", answers, deadline=run.deadline, dead=dead, log_tail=tail)
-        ran = before is not None and before.running and before.id == container.id
-        action = Action.UNCHANGED if ran else Action.UPDATE if before else Action.CREATE
-        return Applied(action, f"answers on 127.0.0.1:{self.spec.ports.postgres}, container {container.name}")
+        return Applied(Action.RUN, f"answers on 127.0.0.1:{self.spec.ports.postgres}, container {self.name}")
 
     def _other_password(self, words: str) -> ApplyFailed:
         """A server that is up refuses the password it was made with: then it was not made with that one."""
-        volume = f"{self.compose.project}_owlclaw-db-data"
+        volume = database_volume(self.compose.project)
         return ApplyFailed(
             "volume-password",
             f"volume {volume} holds a PostgreSQL that was made earlier, with another password than is kept here",
@@ -98,14 +121,49 @@ class StartDatabase(ComposeStep):
         )
 
 
-class StartContainerEngine(ComposeStep):
+class _ContainerEngineStep(ComposeStep):
+    """What the steps of the engine's container share."""
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        super().__init__(spec, ledger, ENGINE)
+
+    def remember(self, container: ContainerLook, **more: object) -> None:
+        """Keep which container is the engine, and what it was told."""
+        self.ledger.remember(
+            "engine", container=container.id, container_name=container.name, image=self.engine.image,
+            fingerprint=fingerprint(self.values()), pid=None, started=None, tenant=self.engine.tenant, **more,
+        )  # fmt: skip
+
+
+class LiftEngine(_ContainerEngineStep):
+    """Have a first engine's container started beside a PostgreSQL that initialises itself: it waits for that by itself.
+
+    Only a first one: what a predecessor left in the database must be cleared between the two.
+    """
+
+    id = "engine.container"
+    title = "Engine container"
+
+    def check(self, facts: Facts) -> Change:
+        docker = found(facts.docker)
+        if ENGINE in facts.containers:
+            return unchanged("is there")
+        if docker is None or database_volume(self.compose.project) in docker.volumes:
+            return unchanged("started once PostgreSQL answers")
+        return Change(Action.CREATE, f"container of {self.engine.image}, beside PostgreSQL's")
+
+    def apply(self, run: Run) -> Applied:
+        run.say(f"starting a container of {self.engine.image}")
+        container = self.lift(run)
+        self.remember(container, lifted_in=self.ledger.run)
+        return Applied(Action.CREATE, f"{container.name} started, waits for PostgreSQL")
+
+
+class StartContainerEngine(_ContainerEngineStep):
     """Have the engine's container running and answering: it migrates, seeds, and serves."""
 
     id = "engine.server"
     title = "Hatchet engine"
-
-    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
-        super().__init__(spec, ledger, ENGINE)
 
     def check(self, facts: Facts) -> Change:
         container, kept = facts.containers.get(ENGINE), self.ledger.recall("engine")
@@ -143,18 +201,17 @@ class StartContainerEngine(ComposeStep):
             run.say("looking for what its predecessor left")
             kept = self.ledger.recall("engine")
             cleared = clear_ghost(run, self.spec, self.ledger, known=bool(kept.get("started_at") or before))
-        run.say(f"starting a container of {self.engine.image}")
-        container = self.lift(run)
+            run.say(f"starting a container of {self.engine.image}")
+        container = before if keeps_running and before is not None else self.lift(run)
         self._wait(run, container)
         version = self._version(run)
-        self.ledger.remember(
-            "engine", container=container.id, container_name=container.name, version=version, image=self.engine.image,
-            started_at=now_text(run.host.clock) if not keeps_running else container.started_at,
-            fingerprint=fingerprint(self.values()), pid=None, started=None, tenant=self.engine.tenant,
-        )  # fmt: skip
+        fresh = self.ledger.recall("engine").get("lifted_in") == self.ledger.run
+        since = container.started_at if keeps_running and not fresh else now_text(run.host.clock)
+        self.remember(container, version=version, started_at=since)
         self.ledger.vault.passwords["dashboard"] = self.engine.admin_password.reveal()
         self.ledger.save_secrets()
-        action = Action.UNCHANGED if keeps_running else Action.UPDATE if before else Action.CREATE
+        made = Action.UPDATE if before and not fresh else Action.CREATE
+        action = Action.UNCHANGED if keeps_running and not fresh else made
         detail = f"{version} ready, container {container.name}" + (
             ", on this machine's network" if self.network == HOST else ""
         )
@@ -342,3 +399,8 @@ class RemoveContainers:
                     gone += 1
                 self.ledger.forget(kind, name=name)
         return Applied(Action.REMOVE, f"{gone} removed")
+
+
+def database_volume(project: str) -> str:
+    """Name of the volume that has PostgreSQL's data."""
+    return f"{project}_owlclaw-db-data"
