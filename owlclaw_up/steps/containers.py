@@ -59,10 +59,13 @@ class LiftDatabase(_DatabaseStep):
     def check(self, facts: Facts) -> Change:
         container = facts.containers.get(DATABASE)
         port, image = self.spec.ports.postgres, self.compose.images["postgres"]
-        if container is not None and self.runs_as_wanted(facts):
+        on_record = self.compose.adopted or self.ledger.receipts("container", name=self.name)
+        if container is not None and self.runs_as_wanted(facts) and on_record:
             return unchanged(f"container {container.name} of {image}")
         if container is not None and not self.as_wanted(container):
             return Change(Action.UPDATE, f"container of {image} on 127.0.0.1:{port}", "it has other settings")
+        if container is not None and container.running:
+            return Change(Action.RUN, f"container {container.name}, which nothing here has on record")
         if container is not None:
             return Change(Action.UPDATE, f"container {container.name}", f"it is {container.state}")
         docker = found(facts.docker)
