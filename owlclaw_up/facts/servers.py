@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import stat
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from owlclaw_up import dotenv_text
 from owlclaw_up.facts.values import DatabasesLook, LoginLook, ServerCandidate
-from owlclaw_up.host.base import DatabaseLook, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.host.base import DatabaseLook, ServerLogin, ServerLook, ServerRefusal, on_this_machine
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.host.local import answers_tcp
 from owlclaw_up.host.machine import Host
@@ -34,7 +33,7 @@ def look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[Se
             login = parse_url(named.value.reveal())
         except ValueError as error:
             return (ServerCandidate(named.origin, ServerLogin(), ServerRefusal("malformed", str(error))),)
-        if settings.offline.value and not _on_this_machine(login.host):
+        if settings.offline.value and not on_this_machine(login.host):
             return (ServerCandidate(named.origin, login, ServerRefusal("offline", f"{login.host} is another machine")),)
         return (_candidate(host, settings, ledger, named.origin, login, 5.0),)
     kept = ledger.recall("postgres").get("kind")
@@ -43,7 +42,7 @@ def look_for_servers(host: Host, settings: Settings, ledger: Ledger) -> tuple[Se
         return ()
     seen: list[ServerCandidate] = []
     for source, login in _usual_logins(host.environ):
-        if kept == "container" and _on_this_machine(login.host) and login.port == ledger.state.ports.get("postgres"):
+        if kept == "container" and on_this_machine(login.host) and login.port == ledger.state.ports.get("postgres"):
             continue
         seen.append(_candidate(host, settings, ledger, source, login, 1.0))
         if isinstance(seen[-1].look, ServerLook):
@@ -68,15 +67,6 @@ def _candidate(
         elif seen.role_timezone not in UTC_NAMES and not look.createrole and look.user != wanted.role:
             missing.append(f"timezone UTC of role {wanted.role} in database {wanted.name}")
     return ServerCandidate(source, login, look, tuple(missing))
-
-
-def _on_this_machine(host: str) -> bool:
-    if not host or host == "localhost" or host.startswith("/"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _usual_logins(environ: Mapping[str, str]) -> list[tuple[str, ServerLogin]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ class ServerLogin:
         """The server, for messages: no user, no password."""
         host = self.host or "the default server"
         return f"{host}:{self.port}" if self.port else host
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether a host of a URL means this machine, so that it means another one inside a container."""
+    if not host or host == "localhost" or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Files(Protocol):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import ipaddress
 import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from owlclaw_up.facts.containers import DATABASE
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import ServerLogin, on_this_machine
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.host.postgres import url_of
 from owlclaw_up.model import Mode
@@ -91,25 +90,15 @@ def database_from_container(spec: StackSpec, network: str) -> ServerLogin:
 
 
 def _host_from_container(host: str, network: str) -> str:
-    if not on_loopback(host):
+    if not on_this_machine(host):
         return host
     return GATEWAY_NAME if network == BRIDGE else "127.0.0.1"
-
-
-def on_loopback(host: str) -> bool:
-    """Whether a host means this machine, so that it means another one inside a container."""
-    if not host or host == "localhost" or host.startswith("/"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _from_inside(url: str, network: str) -> str:
     """A URL as it is to be written for a container."""
     parts = urlsplit(url)
-    if network == HOST or not on_loopback(parts.hostname or ""):
+    if network == HOST or not on_this_machine(parts.hostname or ""):
         return url
     who, at, _ = parts.netloc.rpartition("@")
     port = f":{parts.port}" if parts.port else ""

@@ -10,12 +10,13 @@ from functools import partial
 from owlclaw_up.errors import DockerRefused, PostgresUnreachableFromContainer
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import ENGINE
+from owlclaw_up.host.base import on_this_machine
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep
-from owlclaw_up.steps.compose_env import BRIDGE, HOST, database_from_container, on_loopback
+from owlclaw_up.steps.compose_env import BRIDGE, HOST, database_from_container
 
 _SECONDS = 15.0
 # psql's words when a server was reached that lets connections from there in, whatever it says of this one: the role and
@@ -104,7 +105,7 @@ class ReachPostgres(ComposeStep):
         lines = []
         # A server that names its pg_hba.conf was reached: it listens there already.
         listens_there = any(a.network == BRIDGE and "pg_hba.conf" in a.words for a in answers)
-        if on_loopback(spec.postgres.admin.host) and not listens_there:
+        if on_this_machine(spec.postgres.admin.host) and not listens_there:
             listens = f"listen_addresses = 'localhost, {docker.gateway or '172.17.0.1'}'"
             lines.append(f"{files[0] or 'postgresql.conf'}:  {listens}")
         lines.append(f"{files[1] or 'pg_hba.conf'}:  host hatchet {role} {subnet} scram-sha-256")

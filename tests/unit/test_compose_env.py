@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from owlclaw_up.compose_design import COMPOSE_FILES
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import ServerLogin, on_this_machine
 from owlclaw_up.host.docker_base import Compose, DockerLook
 from owlclaw_up.model import Mode, Secret
 from owlclaw_up.spec import ADMIN_EMAIL, TENANT_ID, ComposeSpec, ContainerEngine, PostgresSpec, StackSpec
-from owlclaw_up.steps.compose_env import BRIDGE, HOST, compose_env, database_from_container, fingerprint, on_loopback
+from owlclaw_up.steps.compose_env import BRIDGE, HOST, compose_env, database_from_container, fingerprint
 from tests.unit.fakes import make_spec
 
 PROJECT = Path("/home/user/app")
@@ -177,8 +177,8 @@ def test_a_server_as_a_container_reaches_it(host: str, network: str, inside: str
 
 
 def test_loopback() -> None:
-    assert all(on_loopback(host) for host in ("", "localhost", "/tmp", "127.0.0.1", "127.1.2.3", "::1"))
-    assert not any(on_loopback(host) for host in ("db.example", "10.0.0.1", "0.0.0.0", "localhost.example"))
+    assert all(on_this_machine(host) for host in ("", "localhost", "/tmp", "127.0.0.1", "127.1.2.3", "::1"))
+    assert not any(on_this_machine(host) for host in ("db.example", "10.0.0.1", "0.0.0.0", "localhost.example"))
 
 
 FIRST = fingerprint(env(make_compose(Mode.FULL)))
