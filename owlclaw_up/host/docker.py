@@ -173,29 +173,14 @@ class DockerEngine:
             timeout: seconds; then it is left behind, and its exit code is -9.
         """
         begun = time.monotonic()
-        streams: dict[str, bytes] = {"stdout": b"", "stderr": b""}
-        done = threading.Event()
-
         with self._translated(f"run {argv[0]} in {container}"):
             created = self._client.exec_create(container, list(argv), stdout=True, stderr=True, tty=False)["Id"]
-
-        def read() -> None:
-            # The time limit is the caller's: a stream that ends late, or badly, is of no interest any more.
-            with contextlib.suppress(DockerAway, DockerRefused), self._translated(f"run {argv[0]} in {container}"):
-                with contextlib.closing(self._connect(int(timeout) + 5)) as client:
-                    for out, err in client.exec_start(created, stream=True, demux=True):
-                        streams["stdout"] += out or b""
-                        streams["stderr"] += err or b""
-                done.set()
-
-        threading.Thread(target=read, daemon=True).start()
-        finished = done.wait(timeout)
-        code = -9
-        if finished:
-            with self._translated(f"look at {argv[0]} in {container}"):
+            with contextlib.closing(self._connect(int(timeout) + 5)) as client:
+                parts = _Streams(client.exec_start(created, stream=True, demux=True))
+                parts.join(timeout)
+                # None while it still runs.
                 code = self._client.exec_inspect(created)["ExitCode"]
-        out, err = (streams[name].decode("utf-8", "replace") for name in ("stdout", "stderr"))
-        return Ran(tuple(argv), -9 if code is None else code, out, err, time.monotonic() - begun)
+        return Ran(tuple(argv), -9 if code is None else code, parts.text(0), parts.text(1), time.monotonic() - begun)
 
     def run(
         self,
@@ -272,7 +257,7 @@ class DockerEngine:
 
 
 class _Streams:
-    """Both streams of a container, read while it runs."""
+    """Both streams of a container or an exec, read while it runs."""
 
     def __init__(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
         self._parts: tuple[list[bytes], list[bytes]] = ([], [])
