@@ -202,10 +202,12 @@ def choose(facts: Facts, settings: Settings, ledger: Ledger, moves: Sequence[Mov
     )
     durable = MODES[mode].durable
     ways = _ways_to_durable(obstacles)
-    hint = "" if durable else f"for a durable mode: {ways}"
+    native = obstacles[Mode.NATIVE]
+    against = f"not native: {native.why}; " if native else ""
+    hint = "" if durable else f"{against}for a durable mode: {ways}"
     if settings.require.value == "durable" and not durable:
-        against = [(r.mode.value, r.why) for r in rejected if MODES[r.mode].durable]
-        raise DurableRequired(against, ways)
+        reasons = [(r.mode.value, r.why) for r in rejected if MODES[r.mode].durable]
+        raise DurableRequired(reasons, ways)
     return Decision(mode, source, why, rejected, durable, hint, tuple(moves))
 
 

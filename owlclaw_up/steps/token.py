@@ -119,7 +119,7 @@ class EnsureToken:
         if claims is None:
             raise ApplyFailed(
                 "token-garbage",
-                f"{route} gave no token",
+                f"{route} printed no token",
                 hint=f"{self.admin.about}; is it Hatchet's own?",
                 detail=printed[:200],
             )
