@@ -137,7 +137,7 @@ def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, 
 
 def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
     """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or error.kind not in PullFailed.MOVES_ON:
+    if not isinstance(error, PullFailed) or not error.moves_on:
         return []
     if prepared.decision.source not in ("auto", "state") or prepared.spec.compose is None:
         return []

@@ -127,6 +127,11 @@ class ComposeStep:
         self.compose: ComposeSpec = spec.compose
         self.engine: ContainerEngine = spec.engine
 
+    @property
+    def name(self) -> str:
+        """The container's, as compose gives it."""
+        return container_name(self.compose.project, self.service)
+
     def docker(self, run: Run) -> Docker:
         return run.host.docker(self.compose.docker.address)
 
@@ -149,7 +154,7 @@ class ComposeStep:
         if self.compose.adopted:
             # Whoever lifted it gave it its values.
             flags.append("--no-recreate")
-            before = self.docker(run).container(f"{self.compose.project}-{self.service}-1")
+            before = self.docker(run).container(self.name)
             if before is None or not before.running:
                 self.ledger.record("started", service=self.service)
         else:
@@ -209,11 +214,16 @@ class ComposeStep:
         return tail, dead
 
 
+def container_name(project: str, service: str) -> str:
+    """What compose calls the first container of a service."""
+    return f"{project}-{service}-1"
+
+
 def made_by_compose(project: str, service: str) -> list[tuple[str, str]]:
     """What `docker compose up SERVICE` makes of our files, by kind and name; some versions make every volume of the file."""
     volumes = {DATABASE: ("owlclaw-db-data", "hatchet-config"), ENGINE: ("hatchet-config",)}[service]
     return [
-        ("container", f"{project}-{service}-1"),
+        ("container", container_name(project, service)),
         *(("volume", f"{project}_{volume}") for volume in volumes),
         ("network", f"{project}_default"),
     ]

@@ -15,7 +15,7 @@ from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, end_leftovers
+from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, container_name, end_leftovers
 from owlclaw_up.steps.compose_env import HOST, fingerprint
 from owlclaw_up.steps.engine import engine_failure
 from owlclaw_up.steps.engine_env import token_arguments
@@ -34,10 +34,6 @@ class _DatabaseStep(ComposeStep):
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         super().__init__(spec, ledger, DATABASE)
-
-    @property
-    def name(self) -> str:
-        return f"{self.compose.project}-{DATABASE}-1"
 
     def runs_as_wanted(self, facts: Facts) -> bool:
         container = facts.containers.get(DATABASE)
@@ -133,7 +129,7 @@ class _ContainerEngineStep(ComposeStep):
     def remember(self, container: ContainerLook, **more: object) -> None:
         """Keep which container is the engine, and what it was told."""
         self.ledger.remember(
-            "engine", container=container.id, container_name=container.name, image=self.engine.image,
+            "engine", container=container.id, image=self.engine.image,
             fingerprint=fingerprint(self.values()), pid=None, started=None, tenant=self.engine.tenant, **more,
         )  # fmt: skip
 
@@ -193,8 +189,8 @@ class StartContainerEngine(_ContainerEngineStep):
         )
 
     def apply(self, run: Run) -> Applied:
-        docker, name = self.docker(run), f"{self.compose.project}-{ENGINE}-1"
-        before = docker.container(name)
+        docker = self.docker(run)
+        before = docker.container(self.name)
         keeps_running = before is not None and before.running and (self.compose.adopted or self._same(before))
         cleared = 0
         if not keeps_running:
@@ -247,10 +243,6 @@ class ContainerAdmin(ComposeStep):
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         super().__init__(spec, ledger, ENGINE)
-
-    @property
-    def name(self) -> str:
-        return f"{self.compose.project}-{ENGINE}-1"
 
     @property
     def about(self) -> str:
@@ -395,7 +387,7 @@ class RemoveContainers:
             names = self._names(kind)
             if kind == "container" and not kept.get("adopted"):
                 # One of an earlier state, which was lost, holds on to volumes that are ours.
-                names += [f"{project}-{service}-1" for service in (DATABASE, ENGINE)]
+                names += [container_name(project, service) for service in (DATABASE, ENGINE)]
             for name in dict.fromkeys(names):
                 if name in removals:
                     removals[name]()

@@ -153,7 +153,7 @@ class PullImages:
         for pull in pulls:
             if pull.error and pull.ended:
                 raise pull.error
-        digests = {name: (look.digests or (look.id,))[0] for name in self.compose.images.values()
+        digests = {name: look.digest for name in self.compose.images.values()
                    if (look := docker.image(name)) is not None}  # fmt: skip
         self.ledger.keep("images", **digests)
         return Applied(Action.RUN, f"pulled {' and '.join(missing)}" if missing else "on this machine")
