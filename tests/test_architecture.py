@@ -88,8 +88,8 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "tomli": ("settings.py",),
     "pydantic": ("proof/program.py",),
 }
-# The command line is what the user waits for: only the file that is it may import a library while it is loaded.
-EAGER = ("cli/main.py",)
+# The command line is what the user waits for: only what it is made of may import a library while it is loaded.
+EAGER = ("cli/",)
 PRINTS = ("views/", "cli/", "proof/")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 

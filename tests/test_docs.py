@@ -26,7 +26,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import typer
 
-    from owlclaw_up.cli.main import SHARED_FLAGS, SHARED_VALUES, app
+    from owlclaw_up.cli.main import app
+    from owlclaw_up.cli.options import SHARED_FLAGS, SHARED_VALUES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

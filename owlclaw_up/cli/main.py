@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Optional
 
 import click
 import typer
 
 from owlclaw_up import __version__
+from owlclaw_up.cli import engine
+from owlclaw_up.cli.options import (
+    SHARED_FLAGS,
+    SHARED_VALUES,
+    AdminUrl,
+    DashboardPort,
+    EngineDir,
+    EnvFile,
+    GrpcPort,
+    Json,
+    ModeFlag,
+    NoColor,
+    Offline,
+    PostgresPort,
+    ProjectDir,
+    Quiet,
+    Require,
+    SmokeLevel,
+    Timeout,
+    Verbose,
+    Yes,
+    end,
+    text_of,
+)
 from owlclaw_up.cli.terminal import Ui, open_project
 from owlclaw_up.model import Listener, Outcome
 
@@ -23,49 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     no_args_is_help=False,
 )
-engine_app = typer.Typer(
-    help="Native engine binaries in the user's cache.", rich_markup_mode=None, no_args_is_help=True
-)
-app.add_typer(engine_app, name="engine")
-
-# Optional[...] and not X | None: typer evaluates these on Python 3.10 as well.
-ProjectDir = Annotated[
-    Optional[Path],
-    typer.Option(
-        "--project-dir", metavar="DIR", help="The project. [default: nearest parent with pyproject.toml or .git]"
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also what stays as it is.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR=1).")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
-ModeFlag = Annotated[
-    Optional[str], typer.Option("--mode", metavar="MODE", help="auto, full, hatchet-only, native, mock, remote.")
-]
-Require = Annotated[Optional[str], typer.Option("--require", metavar="durable", help="Fail rather than end in mock.")]
-AdminUrl = Annotated[
-    Optional[str],
-    typer.Option("--admin-url", metavar="URL", help="A PostgreSQL login that may make roles and databases."),
-]
-EnvFile = Annotated[Optional[Path], typer.Option("--env-file", metavar="PATH", help="The dotenv file. [default: .env]")]
-SmokeLevel = Annotated[Optional[str], typer.Option("--smoke", metavar="LEVEL", help="quick, full, none.")]
-Offline = Annotated[Optional[bool], typer.Option("--offline", help="Contact nothing off this machine.")]
-Timeout = Annotated[Optional[str], typer.Option("--timeout", metavar="SECONDS", help="For everything. [default: 180]")]
-EngineDir = Annotated[
-    Optional[Path],
-    typer.Option("--engine-dir", metavar="DIR", help="Folder with hatchet-lite, hatchet-admin, hatchet-migrate."),
-]
-DashboardPort = Annotated[Optional[str], typer.Option("--dashboard-port", metavar="PORT", help="[default: 8888]")]
-GrpcPort = Annotated[Optional[str], typer.Option("--grpc-port", metavar="PORT", help="[default: 17077]")]
-PostgresPort = Annotated[Optional[str], typer.Option("--postgres-port", metavar="PORT", help="[default: 5432]")]
-
-SHARED_FLAGS = frozenset({"--json", "--quiet", "-q", "--verbose", "-v", "--no-color"})
-SHARED_VALUES = frozenset({"--project-dir"})
-
-
-def _end(code: int) -> None:
-    raise typer.Exit(code)
+app.add_typer(engine.app, name="engine")
 
 
 @app.command()
@@ -97,13 +78,13 @@ def up(
         from owlclaw_up import environment
 
         project = open_project(
-            project_dir, mode=mode, require=require, admin_url=admin_url, env_file=_text(env_file), smoke=smoke,
-            offline=offline, timeout=timeout, engine_dir=_text(engine_dir), dashboard_port=dashboard_port,
+            project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
+            offline=offline, timeout=timeout, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
             grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
         return environment.up(project, listener, dry_run=dry_run)
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -131,13 +112,13 @@ def plan(
         from owlclaw_up import environment
 
         project = open_project(
-            project_dir, mode=mode, require=require, admin_url=admin_url, env_file=_text(env_file), smoke=smoke,
-            offline=offline, engine_dir=_text(engine_dir), dashboard_port=dashboard_port, grpc_port=grpc_port,
+            project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
+            offline=offline, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port, grpc_port=grpc_port,
             postgres_port=postgres_port,
         )  # fmt: skip
         return environment.up(project, listener, dry_run=True, command="plan")
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -156,7 +137,7 @@ def status(
 
         return environment.status(open_project(project_dir))
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -176,7 +157,7 @@ def smoke(
 
         return environment.smoke(open_project(project_dir, timeout=timeout), listener)
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -203,7 +184,7 @@ def down(
             return Outcome("down", "ok", 0, project=project.root, data={"purge": False, "declined": True})
         return environment.down(project, listener, purge=purge)
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -228,8 +209,8 @@ def reset(
         from owlclaw_up import environment
 
         project = open_project(
-            project_dir, mode=mode, admin_url=admin_url, env_file=_text(env_file), smoke=smoke, timeout=timeout,
-            engine_dir=_text(engine_dir),
+            project_dir, mode=mode, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke, timeout=timeout,
+            engine_dir=text_of(engine_dir),
         )  # fmt: skip
         if not ui.confirm(
             f"Remove everything that owlclaw-up made in {project.root}, and start anew?", "reset", yes=yes
@@ -237,7 +218,7 @@ def reset(
             return Outcome("down", "ok", 0, project=project.root, data={"declined": True})
         return environment.reset(project, listener)
 
-    _end(ui.run(work))
+    end(ui.run(work))
 
 
 @app.command()
@@ -262,7 +243,7 @@ def logs(
     from owlclaw_up.cli.show import show_logs
 
     ui = Ui("logs", as_json, quiet, verbose, no_color)
-    _end(ui.run(lambda listener: show_logs(ui, open_project(project_dir), name, follow, since, tail)))
+    end(ui.run(lambda listener: show_logs(ui, open_project(project_dir), name, follow, since, tail)))
 
 
 @app.command()
@@ -280,7 +261,7 @@ def env(
     from owlclaw_up.cli.show import show_env
 
     ui = Ui("env", as_json, quiet, verbose, no_color)
-    _end(ui.run(lambda listener: show_env(ui, open_project(project_dir), export, diff, reveal)))
+    end(ui.run(lambda listener: show_env(ui, open_project(project_dir), export, diff, reveal)))
 
 
 @app.command("open")
@@ -297,53 +278,22 @@ def open_dashboard(
     from owlclaw_up.cli.show import show_dashboard
 
     ui = Ui("open", as_json, quiet, verbose, no_color)
-    _end(ui.run(lambda listener: show_dashboard(ui, open_project(project_dir), reveal, browser=not no_browser)))
+    end(ui.run(lambda listener: show_dashboard(ui, open_project(project_dir), reveal, browser=not no_browser)))
 
 
-@engine_app.command("list")
-def engine_list(
-    project_dir: ProjectDir = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
-) -> None:
-    """Engines at hand, in the order in which `up` takes them."""
-    from owlclaw_up.cli.show import show_engines
+def arrange(argv: Sequence[str], groups: Collection[str]) -> list[str]:
+    """Put the command first: shared options may stand before it, and `up` may be left out.
 
-    ui = Ui("engine list", as_json, quiet, verbose, no_color)
-    _end(ui.run(lambda listener: show_engines(ui, open_project(project_dir))))
-
-
-@engine_app.command("import")
-def engine_import(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the three binaries.")],
-    project_dir: ProjectDir = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
-) -> None:
-    """Copy an engine into the user's cache, where every checkout finds it."""
-    from owlclaw_up.cli.show import import_engine
-
-    ui = Ui("engine import", as_json, quiet, verbose, no_color)
-    _end(ui.run(lambda listener: import_engine(ui, open_project(project_dir), directory)))
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def arrange(argv: Sequence[str], commands: Sequence[str]) -> list[str]:
-    """Put the command first: shared options may stand before it, and `up` may be left out."""
+    Args:
+        groups: the commands that have commands of their own.
+    """
     leading, rest = _shared_options(argv)
     if not rest or rest[0].startswith("-"):
         asks = rest[:1] in (["--help"], ["--version"])
         return list(argv) if asks else ["up", *argv]
     # An unknown word is reported as an unknown command, with the nearest one.
     command, *rest = rest
-    if command == "engine":
+    if command in groups:
         more, rest = _shared_options(rest)
         leading += more
         if rest and not rest[0].startswith("-"):
@@ -369,7 +319,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     command = typer.main.get_command(app)
     names: list[str] = list(command.commands)  # type: ignore[attr-defined]
-    arranged = arrange(argv, names)
+    arranged = arrange(argv, [n for n in names if hasattr(command.commands[n], "commands")])  # type: ignore[attr-defined]
     try:
         result: Any = command.main(args=arranged, prog_name="owlclaw-up", standalone_mode=False)
     except typer.Exit as done:
