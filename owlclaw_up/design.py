@@ -76,7 +76,7 @@ def design(
         learn_by_hand(facts, ledger)
     ports = _ports(facts, settings, ledger, server, decision.mode)
     postgres = _postgres_spec(facts, server, ports, ledger, decision.mode)
-    databases = _database_specs(settings, ledger, on_server)
+    databases = database_specs(settings, ledger, on_server)
     engine_spec: EngineSpec | None = None
     if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
@@ -219,7 +219,12 @@ def _postgres_spec(
     )  # fmt: skip
 
 
-def _database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:
+def database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:
+    """Every database that is wanted, its owner's password with it: the one that works, else one of ours.
+
+    Raises:
+        RolePasswordUnknown, DatabaseNotOurs: a role or a database of that name is somebody else's.
+    """
     specs = []
     server = found(on_server.server)
     where = server.login.where if server else "the server"

@@ -159,7 +159,7 @@ def _apply_up(
     if spec.compose is not None:
         docker = found(facts.docker)
         remember_compose(spec.compose, spec.mode, project.ledger, docker.images if docker else {})
-    reports, run, error = apply(prepared.plan, project.host, deadline, _both(_logger(project, command), listener))
+    reports, run, error = apply(prepared.plan, project.host, deadline, both(logger(project, command), listener))
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
     findings = tuple(run.findings) + _findings(project, facts, spec)
@@ -212,8 +212,8 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
             for step in todo.planned:
                 if step.change.action is Action.UNCHANGED and step.change.reason:
                     listener(Note(f"{step.title}: {step.change.summary} ({step.change.reason})"))
-            log = silent if purge else _logger(project, "down")
-            reports, _, error = apply(todo, project.host, deadline, _both(log, listener))
+            log = silent if purge else logger(project, "down")
+            reports, _, error = apply(todo, project.host, deadline, both(log, listener))
     except UpError as failed:
         return failure(project, "down", failed, clock.monotonic() - begun)
     if error is not None:
@@ -361,7 +361,9 @@ def _logger(project: Project, command: str) -> Listener:
     return log
 
 
-def _both(one: Listener, other: Listener) -> Listener:
+def both(one: Listener, other: Listener) -> Listener:
+    """A listener that tells two."""
+
     def listen(event: Event) -> None:
         one(event)
         other(event)

@@ -160,6 +160,20 @@ class PostgresUnusable(PreconditionError):
         self.code = code
 
 
+class PostgresMissing(PreconditionError):
+    """No server to work on: none was named or made, and none that answers lets us in."""
+
+    code = "postgres-missing"
+
+    def __init__(self, refused: Sequence[tuple[str, str]]) -> None:
+        super().__init__(
+            "no PostgreSQL answers here that could be used",
+            hint="name one with --admin-url postgresql://postgres:PASSWORD@localhost:5432/postgres, or have one brought "
+            "along: owlclaw-up --mode mock",
+            detail="\n".join(f"{where}: {words}" for where, words in refused),
+        )
+
+
 class PostgresUnreachableFromContainer(PreconditionError):
     code = "postgres-unreachable-from-container"
 

@@ -138,6 +138,11 @@ class PostgresSpec:
         """Whether the whole server is ours, so that what is in it goes with it."""
         return self.kind != "local"
 
+    def login(self, database: DatabaseSpec) -> ServerLogin:
+        """The owner role's login to its database."""
+        admin = self.admin
+        return ServerLogin(admin.host, admin.port, database.role, database.password, database.name, admin.options)
+
 
 @dataclass(frozen=True)
 class EngineSpec:
@@ -219,8 +224,7 @@ class StackSpec:
 
     def login(self, database: DatabaseSpec) -> ServerLogin:
         """The owner role's login to its database."""
-        admin = self.postgres.admin
-        return ServerLogin(admin.host, admin.port, database.role, database.password, database.name, admin.options)
+        return self.postgres.login(database)
 
     @property
     def server_url(self) -> str:

@@ -10,7 +10,7 @@ import click
 import typer
 
 from owlclaw_up import __version__
-from owlclaw_up.cli import engine
+from owlclaw_up.cli import db, engine
 from owlclaw_up.cli.options import (
     SHARED_FLAGS,
     SHARED_VALUES,
@@ -47,6 +47,7 @@ app = typer.Typer(
     no_args_is_help=False,
 )
 app.add_typer(engine.app, name="engine")
+app.add_typer(db.app, name="db")
 
 
 @app.command()

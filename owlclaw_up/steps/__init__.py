@@ -23,7 +23,7 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
         steps += [postgres.CreateCluster(spec, ledger), postgres.StartServer(spec, ledger)]
     elif spec.postgres.kind == "container":
         steps += _container_server(spec, ledger)
-    steps += [database.EnsureDatabase(spec, ledger, wanted) for wanted in spec.databases]
+    steps += [database.EnsureDatabase(spec.postgres, ledger, wanted) for wanted in spec.databases]
     if isinstance(spec.engine, NativeEngine):
         native = engine.NativeAdmin(spec, ledger)
         steps += [

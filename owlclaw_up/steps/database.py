@@ -8,15 +8,15 @@ from owlclaw_up.facts.servers import UTC_NAMES, admin_login
 from owlclaw_up.host.base import ServerLook, ServerRefusal
 from owlclaw_up.model import Action, Change, Finding, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import DatabaseSpec, StackSpec
+from owlclaw_up.spec import DatabaseSpec, PostgresSpec
 from owlclaw_up.steps.base import Applied, Run, Step
 
 
 class EnsureDatabase:
     """Role, database, UTC by `ALTER ROLE ... IN DATABASE`, extensions by the admin login. Never the server's settings."""
 
-    def __init__(self, spec: StackSpec, ledger: Ledger, wanted: DatabaseSpec) -> None:
-        self.spec, self.ledger, self.wanted = spec, ledger, wanted
+    def __init__(self, server: PostgresSpec, ledger: Ledger, wanted: DatabaseSpec) -> None:
+        self.server, self.ledger, self.wanted = server, ledger, wanted
 
     @property
     def id(self) -> str:
@@ -49,10 +49,10 @@ class EnsureDatabase:
         return Change(action, ", ".join(missing), touches=self._touches())
 
     def apply(self, run: Run) -> Applied:
-        postgres, admin, wanted = run.host.postgres, self.spec.postgres.admin, self.wanted
+        postgres, admin, wanted = run.host.postgres, self.server.admin, self.wanted
         seen = postgres.look_at_database(admin, wanted.name, wanted.role)
         made = []
-        where = {"server": self.spec.postgres.identity, "where": admin.where}
+        where = {"server": self.server.identity, "where": admin.where}
         if not seen.role_exists:
             with self.ledger.creating("role", name=wanted.role, **where):
                 postgres.create_role(admin, wanted.role, wanted.password)
@@ -72,10 +72,10 @@ class EnsureDatabase:
                 if refusal is None:
                     made.append(extension)
                 else:
-                    server = postgres.look(admin, self.spec.postgres.source, 5.0)
+                    server = postgres.look(admin, self.server.source, 5.0)
                     major = str(server.major) if isinstance(server, ServerLook) else "NN"
                     run.findings.append(self._missing_extension(extension, refusal, major))
-        refusal = postgres.login_works(self.spec.login(wanted))
+        refusal = postgres.login_works(self.server.login(wanted))
         if refusal is not None:
             if refusal.kind == "login":
                 raise RolePasswordUnknown(wanted.role, wanted.name, admin.where, self.ledger.secrets_path)

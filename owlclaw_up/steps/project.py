@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.postgres import url_of
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import STATE_DIR, Ledger
-from owlclaw_up.spec import StackSpec
+from owlclaw_up.spec import DatabaseSpec, PostgresSpec, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 
 
-class PrepareProject:
-    """Fix ports, passwords and the server in `state.json` and `secrets.json`, before anything uses them."""
+class KeepLogins:
+    """Keep the server and the passwords of the roles in `state.json` and `secrets.json`, before anything uses them."""
 
     id = "project"
     title = "State and secrets"
 
-    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
-        self.spec, self.ledger = spec, ledger
+    def __init__(self, server: PostgresSpec, databases: Sequence[DatabaseSpec], ledger: Ledger) -> None:
+        self.server, self.databases, self.ledger = server, databases, ledger
 
     def check(self, facts: Facts) -> Change:
-        if not self.ledger.state.ports:
+        if self._new():
             return Change(Action.CREATE, f"{STATE_DIR}/ with generated secrets, 0700", touches=(f"{STATE_DIR}/",))
         moved = self._moved()
         if moved:
@@ -30,40 +31,58 @@ class PrepareProject:
         return unchanged(f"{STATE_DIR}/ is as it should be")
 
     def apply(self, run: Run) -> Applied:
-        moved = self._moved()
-        new = not self.ledger.state.ports
-        spec, ledger = self.spec, self.ledger
+        new, moved = self._new(), self._moved()
+        server, ledger = self.server, self.ledger
         ledger.prepare()
-        for database in spec.databases:
+        for database in self.databases:
             ledger.vault.passwords[database.role] = database.password.reveal()
-        if spec.postgres.ours:
-            ledger.vault.admin_url = ""
-        else:
-            ledger.vault.admin_url = url_of(spec.postgres.admin).reveal()
+        ledger.vault.admin_url = "" if server.ours else url_of(server.admin).reveal()
         ledger.save_secrets()
-        ledger.state.ports = self._ports()
-        ledger.remember(
-            "postgres", kind=spec.postgres.kind, where=spec.postgres.admin.where, identity=spec.postgres.identity
-        )
-        if new:
-            return Applied(Action.CREATE, "ports chosen, passwords made")
-        return Applied(Action.UPDATE, ", ".join(moved))
+        self._keep()
+        ledger.remember("postgres", kind=server.kind, where=server.admin.where, identity=server.identity)
+        return Applied(Action.CREATE, self._made()) if new else Applied(Action.UPDATE, ", ".join(moved))
 
-    def _ports(self) -> dict[str, int]:
-        return dataclasses.asdict(self.spec.ports)
+    def _new(self) -> bool:
+        return not self.ledger.recall("postgres").get("kind")
+
+    def _made(self) -> str:
+        return "passwords made"
+
+    def _keep(self) -> None:
+        """What else is kept with it."""
 
     def _moved(self) -> list[str]:
-        spec, ledger = self.spec, self.ledger
-        kept = ledger.state.ports
-        moved = [f"{name} port {port}" for name, port in self._ports().items() if kept.get(name) != port]
-        if ledger.recall("postgres").get("kind") != spec.postgres.kind:
-            moved.append(f"{spec.postgres.kind} PostgreSQL")
-        new = [d.role for d in spec.databases if ledger.vault.passwords.get(d.role) != d.password.reveal()]
+        server, ledger = self.server, self.ledger
+        moved = []
+        if ledger.recall("postgres").get("kind") != server.kind:
+            moved.append(f"{server.kind} PostgreSQL")
+        new = [d.role for d in self.databases if ledger.vault.passwords.get(d.role) != d.password.reveal()]
         if new:
-            moved.append(f"password of {', '.join(new)}")
-        if not spec.postgres.ours and ledger.vault.admin_url != url_of(spec.postgres.admin).reveal():
+            moved.append(f"password of {', '.join(dict.fromkeys(new))}")
+        if not server.ours and ledger.vault.admin_url != url_of(server.admin).reveal():
             moved.append("admin login")
         return moved
+
+
+class PrepareProject(KeepLogins):
+    """Fix the ports as well: everything that an environment needs before its first step."""
+
+    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+        super().__init__(spec.postgres, spec.databases, ledger)
+        self.ports = dataclasses.asdict(spec.ports)
+
+    def _new(self) -> bool:
+        return not self.ledger.state.ports
+
+    def _made(self) -> str:
+        return "ports chosen, passwords made"
+
+    def _keep(self) -> None:
+        self.ledger.state.ports = dict(self.ports)
+
+    def _moved(self) -> list[str]:
+        kept = self.ledger.state.ports
+        return [f"{name} port {port}" for name, port in self.ports.items() if kept.get(name) != port] + super()._moved()
 
 
 class RemoveState:

@@ -7,8 +7,8 @@ import pytest
 from owlclaw_up.cli.main import arrange
 from owlclaw_up.cli.options import SHARED_FLAGS, SHARED_VALUES
 
-COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine")
-GROUPS = ("engine",)
+COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine", "db")
+GROUPS = ("engine", "db")
 
 CASES: list[tuple[str, str]] = [
     ("", "up"),
@@ -33,6 +33,8 @@ CASES: list[tuple[str, str]] = [
     ("--project-dir /x --json engine import /y", "engine import --project-dir /x --json /y"),
     ("engine --json list", "engine list --json"),
     ("-v engine --project-dir /x import /y", "engine import -v --project-dir /x /y"),
+    ("db init --admin-url postgresql://h", "db init --admin-url postgresql://h"),
+    ("--json db init", "db init --json"),
     ("engine", "engine"),
     ("engine --help", "engine --help"),
     ("--help", "--help"),

@@ -152,7 +152,7 @@ GOOD = DatabaseLook(True, True, "owlclaw", "UTF8", "UTC", frozenset({"vector", "
 
 class TestDatabase:
     def step(self, spec: StackSpec, ledger: Ledger) -> EnsureDatabase:
-        return EnsureDatabase(spec, ledger, spec.database("owlclaw"))
+        return EnsureDatabase(spec.postgres, ledger, spec.database("owlclaw"))
 
     def test_absent(self, spec: StackSpec, ledger: Ledger, facts: Facts) -> None:
         change = self.step(spec, ledger).check(facts)
