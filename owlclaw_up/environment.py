@@ -341,7 +341,7 @@ def _shadow_finding(shadow: Shadow, spec: StackSpec) -> Finding:
     )  # fmt: skip
 
 
-def _logger(project: Project, command: str) -> Listener:
+def logger(project: Project, command: str) -> Listener:
     """Every finished step as a line of `logs/up.log`."""
     path = project.ledger.logs / "up.log"
 
