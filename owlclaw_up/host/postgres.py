@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
-from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow
 from owlclaw_up.model import Secret
 from owlclaw_up.redaction import Redactor
 
@@ -26,62 +25,15 @@ _ON_LOOPBACK = {
 }  # fmt: skip
 # Rows by which an engine of Hatchet says that it is alive, or that it holds a queue.
 _PARTITIONS = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition", "Lease")
-_SCHEMES = {"postgres", "postgresql"}
 # Options that only say where libpq finds others.
 _LOOKED_UP = {"service", "servicefile", "passfile"}
 
 
-def parse_url(text: str, default_database: str = "postgres") -> ServerLogin:
-    """A login from a URL as people write them: `postgres://`, `postgresql+asyncpg://`, percent-encoded or raw passwords.
+def connect(login: ServerLogin) -> psycopg.Connection[Any]:
+    """A plain connection, as psycopg itself gives one; the caller closes it."""
+    import psycopg
 
-    Args:
-        text: the URL. The last `@` ends the password, so that one with `@` or `/` in it works unencoded as well.
-
-    Raises:
-        ValueError: it is no such URL; the message holds no part of the password.
-    """
-    scheme, separator, rest = text.strip().partition("://")
-    if not separator or scheme.split("+", 1)[0].lower() not in _SCHEMES:
-        raise ValueError("it does not start with postgresql://")
-    user_info, at, tail = rest.rpartition("@")
-    user, colon, password = user_info.partition(":") if at else ("", "", "")
-    try:
-        parts = urlsplit("postgresql://" + tail)
-        port = parts.port
-    except ValueError:
-        raise ValueError("its port is no number between 0 and 65535") from None
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    # SQLAlchemy's word for libpq's sslmode.
-    if "ssl" in options:
-        options.setdefault("sslmode", options.pop("ssl"))
-    # As in libpq, what the query says of the login wins; left among the options it would go on to other roles' URLs.
-    asked_user, asked_password = options.pop("user", ""), options.pop("password", None)
-    host = unquote(parts.hostname or "") or options.pop("host", "")
-    port = port or (int(options.pop("port")) if options.get("port", "").isdigit() else None)
-    return ServerLogin(
-        host=host,
-        port=port,
-        user=asked_user or unquote(user),
-        password=Secret(asked_password) if asked_password is not None else Secret(unquote(password)) if colon else None,
-        database=unquote(parts.path.lstrip("/")) or options.pop("dbname", "") or default_database,
-        options=tuple(sorted(options.items())),
-    )
-
-
-def url_of(login: ServerLogin, scheme: str = "postgresql") -> Secret:
-    """The URL of a login, password included, every part percent-encoded."""
-    password = f":{quote(login.password.reveal(), safe='')}" if login.password else ""
-    who = f"{quote(login.user, safe='')}{password}@" if login.user else ""
-    query = "&".join(f"{quote(k)}={quote(v, safe='')}" for k, v in login.options)
-    host = login.host
-    if host.startswith("/"):
-        query = "&".join(filter(None, (f"host={quote(host, safe='')}", query)))
-        host = ""
-    elif ":" in host:
-        host = f"[{host}]"
-    port = f":{login.port}" if login.port else ""
-    tail = f"?{query}" if query else ""
-    return Secret(f"{scheme}://{who}{host}{port}/{quote(login.database, safe='')}{tail}")
+    return psycopg.connect(url_of(login).reveal())
 
 
 class PostgresServers:
@@ -89,7 +41,7 @@ class PostgresServers:
 
     def look(self, login: ServerLogin, source: str, timeout: float) -> ServerLook | ServerRefusal:
         try:
-            with _connect(login, timeout) as connection:
+            with connect(login, timeout) as connection:
                 row = connection.execute(
                     """
                     select current_setting('server_version_num')::int, current_setting('server_version'), current_user,
@@ -117,7 +69,7 @@ class PostgresServers:
     def login_works(self, login: ServerLogin, timeout: float = 3.0) -> ServerRefusal | None:
         """Whether a role gets an answer to real SQL on its database; None is yes."""
         try:
-            with _connect(login, timeout) as connection:
+            with connect(login, timeout) as connection:
                 connection.execute("select 1")
         except Exception as error:
             refusal = _refusal(error, login)
@@ -127,7 +79,7 @@ class PostgresServers:
         return None
 
     def look_at_database(self, admin: ServerLogin, database: str, role: str) -> DatabaseLook:
-        with _translated(admin, f"look at database {database}"), _connect(admin) as connection:
+        with translated(admin, f"look at database {database}"), connect(admin) as connection:
             role_exists = _one(connection, "select exists (select from pg_roles where rolname = %s)", role)
             row = connection.execute(
                 """
@@ -144,8 +96,8 @@ class PostgresServers:
             return DatabaseLook(role_exists, False)
         extensions: frozenset[str] = frozenset()
         migration = None
-        inside = _in_database(admin, database)
-        with _translated(inside, f"look into database {database}"), _connect(inside) as connection:
+        inside = in_database(admin, database)
+        with translated(inside, f"look into database {database}"), connect(inside) as connection:
             extensions = frozenset(r[0] for r in connection.execute("select extname from pg_extension").fetchall())
             migration = _migration(connection)
         timezone = str(row[2]).partition("=")[2]
@@ -153,7 +105,7 @@ class PostgresServers:
 
     def configuration_files(self, admin: ServerLogin) -> tuple[str, str]:
         """Paths of postgresql.conf and pg_hba.conf on the server; empty where the login may not know them."""
-        with _translated(admin, "ask for its configuration files"), _connect(admin) as connection:
+        with translated(admin, "ask for its configuration files"), connect(admin) as connection:
             names = ("config_file", "hba_file")
             query = "select setting from pg_settings where name = %s"
             found = [_one(connection, query, name) for name in names]
@@ -162,7 +114,7 @@ class PostgresServers:
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
         from psycopg import sql
 
-        with _translated(admin, f"create role {role}"), _connect(admin) as connection:
+        with translated(admin, f"create role {role}"), connect(admin) as connection:
             verifier = connection.pgconn.encrypt_password(
                 password.reveal().encode(), role.encode(), b"scram-sha-256"
             ).decode()
@@ -174,7 +126,7 @@ class PostgresServers:
         """From template0, so that what somebody put into template1 (an extension, a locale) does not come along."""
         from psycopg import sql
 
-        with _translated(admin, f"create database {database}"), _connect(admin) as connection:
+        with translated(admin, f"create database {database}"), connect(admin) as connection:
             if not _one(connection, "select rolsuper from pg_roles where rolname = current_user"):
                 # Only a member of the owner role may give it a database.
                 connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(owner)))
@@ -188,10 +140,27 @@ class PostgresServers:
                 )
             )
 
+    def clone_database(self, admin: ServerLogin, database: str, template: str, owner: str) -> None:
+        """A copy of a database that nobody is connected to, with UTC for its owner, which no copy takes along."""
+        from psycopg import sql
+
+        with translated(admin, f"create database {database}"), connect(admin) as connection:
+            name, role = sql.Identifier(database), sql.Identifier(owner)
+            connection.execute(
+                sql.SQL("create database {} owner {} template {}").format(name, role, sql.Identifier(template))
+            )
+            connection.execute(sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(role, name))
+
+    def database_names(self, admin: ServerLogin, prefix: str) -> list[str]:
+        """The databases whose names begin so."""
+        with translated(admin, "list the databases"), connect(admin) as connection:
+            query = "select datname from pg_database where starts_with(datname, %s) order by 1"
+            return [str(row[0]) for row in connection.execute(query, [prefix]).fetchall()]
+
     def set_timezone(self, admin: ServerLogin, database: str, role: str) -> None:
         from psycopg import sql
 
-        with _translated(admin, f"set the timezone of {role} in {database}"), _connect(admin) as connection:
+        with translated(admin, f"set the timezone of {role} in {database}"), connect(admin) as connection:
             connection.execute(
                 sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(
                     sql.Identifier(role), sql.Identifier(database)
@@ -202,9 +171,9 @@ class PostgresServers:
         """Create it as the admin; a refusal is returned, since an environment can do without."""
         from psycopg import sql
 
-        inside = _in_database(admin, database)
+        inside = in_database(admin, database)
         try:
-            with _connect(inside) as connection:
+            with connect(inside) as connection:
                 connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
         except Exception as error:
             refusal = _refusal(error, inside)
@@ -216,27 +185,66 @@ class PostgresServers:
     def drop_database(self, admin: ServerLogin, database: str) -> None:
         from psycopg import sql
 
-        with _translated(admin, f"drop database {database}"), _connect(admin) as connection:
+        with translated(admin, f"drop database {database}"), connect(admin) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
 
     def drop_role(self, admin: ServerLogin, role: str) -> None:
         from psycopg import sql
 
-        with _translated(admin, f"drop role {role}"), _connect(admin) as connection:
+        with translated(admin, f"drop role {role}"), connect(admin) as connection:
             connection.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(role)))
 
     def migration_version(self, login: ServerLogin) -> int | None:
-        with _translated(login, "read Hatchet's migration version"), _connect(login) as connection:
+        with translated(login, "read Hatchet's migration version"), connect(login) as connection:
             return _migration(connection)
 
     def tenant_exists(self, login: ServerLogin, tenant: str) -> bool:
-        with _translated(login, "look for the tenant"), _connect(login) as connection:
+        with translated(login, "look for the tenant"), connect(login) as connection:
             if _one(connection, """select to_regclass('public."Tenant"') is null"""):
                 return False
             return bool(_one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant))
 
+    def token_row(self, login: ServerLogin, token_id: str) -> TokenRow | None:
+        """What is on record of an API token; None where nothing is.
+
+        Args:
+            token_id: the token's claim; one that is no UUID is on no record.
+        """
+        with translated(login, "look for the token"), connect(login) as connection:
+            if _one(connection, """select to_regclass('public."APIToken"') is null"""):
+                return None
+            row = connection.execute(
+                """
+                select id::text, "tenantId"::text, name, revoked, extract(epoch from "expiresAt" at time zone 'UTC')
+                from "APIToken" where id::text = lower(%s)
+                """,
+                [token_id],
+            ).fetchone()
+        return TokenRow(row[0], row[1] or "", row[2] or "", row[3], float(row[4] or 0)) if row else None
+
+    def tokens_named(self, login: ServerLogin, name: str) -> list[str]:
+        """Ids of the tokens of a name that are not revoked."""
+        with translated(login, "look for tokens"), connect(login) as connection:
+            rows = connection.execute('select id::text from "APIToken" where name = %s and not revoked', [name]).fetchall()
+        return [row[0] for row in rows]
+
+    def revoke_token(self, login: ServerLogin, token_id: str) -> bool:
+        """Revoke as the engine itself does it: hatchet, pkg/repository/sqlcv1/api_token.sql. Whether it was on record."""
+        with translated(login, "revoke the token"), connect(login) as connection:
+            if _one(connection, """select to_regclass('public."APIToken"') is null"""):
+                return False
+            done = connection.execute(
+                """
+                update "APIToken"
+                set revoked = true, "expiresAt" = least("expiresAt", now() at time zone 'UTC' - interval '1 second')
+                where id::text = lower(%s)
+                """,
+                [token_id],
+            )
+        return done.rowcount > 0
+
     def engine_trace(self, login: ServerLogin) -> EngineTrace:
-        with _translated(login, "look for other engines"), _connect(login) as connection:
+        with translated(login, "look for other engines"), connect(login) as connection:
             if _one(connection, """select to_regclass('public."ControllerPartition"') is null"""):
                 return EngineTrace(0, 0)
             rows = sum(_one(connection, f'select count(*) from "{table}"') for table in _PARTITIONS)
@@ -253,8 +261,8 @@ class PostgresServers:
         """Delete every partition and lease row. Only when no engine is alive there; the caller has seen to that."""
         deleted = 0
         with (
-            _translated(login, "clear the dead engine's rows"),
-            _connect(login) as connection,
+            translated(login, "clear the dead engine's rows"),
+            connect(login) as connection,
             connection.transaction(),
         ):
             for table in _PARTITIONS:
@@ -272,12 +280,13 @@ def _resolved(login: ServerLogin, connection: psycopg.Connection[Any]) -> Server
     return ServerLogin(host, info.port, info.user, password, info.dbname, options)
 
 
-def _in_database(login: ServerLogin, database: str) -> ServerLogin:
+def in_database(login: ServerLogin, database: str) -> ServerLogin:
+    """The same login, to another database."""
     return ServerLogin(login.host, login.port, login.user, login.password, database, login.options)
 
 
 @contextlib.contextmanager
-def _connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connection[Any]]:
+def connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connection[Any]]:
     """A connection in autocommit, closed at the end; libpq's own defaults where the login is silent."""
     import psycopg
 
@@ -380,7 +389,8 @@ def _refusal(error: Exception, login: ServerLogin) -> ServerRefusal | None:
 
 
 @contextlib.contextmanager
-def _translated(login: ServerLogin, what: str) -> Iterator[None]:
+def translated(login: ServerLogin, what: str) -> Iterator[None]:
+    """Whatever psycopg raises becomes an `ApplyFailed` that says what could not be done."""
     try:
         yield
     except Exception as error:
