@@ -14,7 +14,7 @@ from owlclaw_up.host.base import DatabaseLook, ServerLogin, ServerLook, ServerRe
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.host.local import answers_tcp
 from owlclaw_up.host.machine import Host
-from owlclaw_up.host.postgres import parse_url
+from owlclaw_up.host.postgres_url import parse_url
 from owlclaw_up.model import Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, wanted_databases

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow
+from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Secret
 from owlclaw_up.redaction import Redactor
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from owlclaw_up.facts.containers import DATABASE
 from owlclaw_up.host.base import ServerLogin, on_this_machine
 from owlclaw_up.host.embedded import SUPERUSER
-from owlclaw_up.host.postgres import url_of
+from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Mode
 from owlclaw_up.spec import HATCHET_DATABASE, ContainerEngine, StackSpec
 

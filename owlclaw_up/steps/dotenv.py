@@ -11,7 +11,7 @@ from typing import Any
 from owlclaw_up import dotenv_text
 from owlclaw_up.errors import ApplyFailed, EnvFileRefused
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.postgres import url_of
+from owlclaw_up.host.postgres_url import asyncpg_url
 from owlclaw_up.model import Action, Change, Finding, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import APPLICATION_DATABASE, TENANT_ID, StackSpec
@@ -34,11 +34,9 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
             stays out, so that test suites which skip without a server still skip.
     """
     login = spec.login(spec.database(APPLICATION_DATABASE))
-    # Applications resolve localhost for themselves; asyncpg wants no libpq options.
-    options = tuple(("ssl", value) for name, value in login.options if name == "sslmode")
+    # Applications resolve localhost for themselves.
     host = "localhost" if login.host == "127.0.0.1" else login.host
-    login = dataclasses.replace(login, host=host, options=options)
-    database = url_of(login, "postgresql+asyncpg").reveal()
+    database = asyncpg_url(dataclasses.replace(login, host=host)).reveal()
     rest = spec.server_url
     values = {}
     if token:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from owlclaw_up.host.postgres import url_of
+from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
 
 KEYSETS = (

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.postgres import url_of
+from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import STATE_DIR, Ledger
 from owlclaw_up.spec import DatabaseSpec, PostgresSpec, StackSpec

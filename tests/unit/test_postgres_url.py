@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owlclaw_up.host.base import ServerLogin
-from owlclaw_up.host.postgres import parse_url, url_of
+from owlclaw_up.host.postgres_url import parse_url, url_of
 from owlclaw_up.model import Secret
 
 

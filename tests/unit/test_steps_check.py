@@ -13,7 +13,7 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.errors import EnvFileRefused
 from owlclaw_up.facts import DatabasesLook, DotenvLook, Facts, LoginLook, SdkLook, StackLook, TokenLook
 from owlclaw_up.host.base import DatabaseLook, GrpcLook, ProcessId, ServerLogin
-from owlclaw_up.host.postgres import url_of
+from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Absent, Action, Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import TENANT_ID, PostgresSpec, StackSpec
