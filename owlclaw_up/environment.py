@@ -234,8 +234,12 @@ def reset(project: Project, listener: Listener = silent) -> Outcome:
     return up(project, listener, command="reset")
 
 
-def smoke(project: Project, listener: Listener = silent) -> Outcome:
-    """Prove the environment that stands, changing nothing of it."""
+def smoke(project: Project, listener: Listener = silent, *, full: bool = False) -> Outcome:
+    """Prove the environment that stands, changing nothing of it.
+
+    Args:
+        full: the long proof, which kills workers of its own and restarts the engine.
+    """
     begun = project.host.clock.monotonic()
     clock = project.host.clock
     try:
@@ -245,7 +249,8 @@ def smoke(project: Project, listener: Listener = silent) -> Outcome:
         with project_lock(project.ledger, "smoke", deadline.left(), lambda text: listener(Note(text))):
             # Proved is what stands, in the mode that stands.
             kept = dataclasses.replace(project.settings.mode, value=Mode(project.ledger.state.mode))
-            again = dataclasses.replace(project.settings.smoke, source="flag")
+            level = "full" if full or project.settings.smoke.value == "full" else "quick"
+            again = dataclasses.replace(project.settings.smoke, value=level, source="flag")
             project = dataclasses.replace(
                 project, settings=dataclasses.replace(project.settings, mode=kept, smoke=again)
             )

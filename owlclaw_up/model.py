@@ -183,6 +183,7 @@ class Proof:
         status: `passed`, `failed` or `skipped`.
         seconds: how long it took.
         hop: where a failed proof broke (token, name resolution, TLS, gRPC, registration, dispatch, result, REST).
+        data: what it measured, JSON-ready.
     """
 
     id: str
@@ -190,6 +191,7 @@ class Proof:
     seconds: float
     detail: str = ""
     hop: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,9 @@ def status(
 
 @app.command()
 def smoke(
+    full: Annotated[
+        bool, typer.Option("--full", help="The long proof, about a minute: kills, a restart, cron, a thousand runs.")
+    ] = False,
     timeout: Timeout = None,
     project_dir: ProjectDir = None,
     as_json: Json = False,
@@ -156,7 +159,7 @@ def smoke(
     def work(listener: Listener) -> Outcome:
         from owlclaw_up import environment
 
-        return environment.smoke(open_project(project_dir, timeout=timeout), listener)
+        return environment.smoke(open_project(project_dir, timeout=timeout), listener, full=full)
 
     end(ui.run(work))
 

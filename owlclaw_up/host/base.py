@@ -119,6 +119,9 @@ class Files(Protocol):
 class Child(Protocol):
     """A running child of this command."""
 
+    @property
+    def ended(self) -> bool: ...
+
     def send(self, line: str) -> None: ...
     def wait(self, timeout: float) -> Ran: ...
     def close(self) -> None: ...
@@ -312,6 +315,21 @@ class EngineTrace:
     connections: int
 
 
+@dataclass(frozen=True)
+class TokenRow:
+    """What Hatchet's database knows of an API token.
+
+    Attributes:
+        expires: seconds since the epoch.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    revoked: bool
+    expires: float
+
+
 class Postgres(Protocol):
     """What is done on PostgreSQL servers. Every method raises `errors.UpError`s, translated by SQLSTATE."""
 
@@ -321,12 +339,17 @@ class Postgres(Protocol):
     def configuration_files(self, admin: ServerLogin) -> tuple[str, str]: ...
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None: ...
     def create_database(self, admin: ServerLogin, database: str, owner: str) -> None: ...
+    def clone_database(self, admin: ServerLogin, database: str, template: str, owner: str) -> None: ...
+    def database_names(self, admin: ServerLogin, prefix: str) -> list[str]: ...
     def set_timezone(self, admin: ServerLogin, database: str, role: str) -> None: ...
     def create_extension(self, admin: ServerLogin, database: str, extension: str) -> ServerRefusal | None: ...
     def drop_database(self, admin: ServerLogin, database: str) -> None: ...
     def drop_role(self, admin: ServerLogin, role: str) -> None: ...
     def migration_version(self, login: ServerLogin) -> int | None: ...
     def tenant_exists(self, login: ServerLogin, tenant: str) -> bool: ...
+    def token_row(self, login: ServerLogin, token_id: str) -> TokenRow | None: ...
+    def tokens_named(self, login: ServerLogin, name: str) -> list[str]: ...
+    def revoke_token(self, login: ServerLogin, token_id: str) -> bool: ...
     def engine_trace(self, login: ServerLogin) -> EngineTrace: ...
     def clear_engine_trace(self, login: ServerLogin) -> int: ...
 
@@ -347,9 +370,31 @@ class GrpcLook:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class RestLook:
+    """One question over REST: which tenant a token is for.
+
+    Attributes:
+        state: `ok`, `refused-token`, `unavailable` (nobody, or no Hatchet, answers), `failed` (the engine has an error of
+            its own).
+        status: of HTTP, None where nobody answered.
+        hop: where it broke: `token`, `name resolution`, `TLS`, `REST`.
+        clock: the engine's time, in seconds since the epoch, where it said it.
+    """
+
+    state: str
+    status: int | None = None
+    hop: str = ""
+    detail: str = ""
+    clock: float | None = None
+
+
 class Hatchet(Protocol):
     """What is asked of a running engine on loopback."""
 
     def get(self, port: int, path: str, timeout: float = 2.0) -> tuple[int, str, str] | None: ...
-    def grpc_version(self, address: str, token: Secret, timeout: float = 5.0) -> GrpcLook: ...
+    def grpc_version(
+        self, address: str, token: Secret, timeout: float = 5.0, *, tls: bool = False
+    ) -> GrpcLook: ...  # fmt: skip
+    def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook: ...
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret: ...

@@ -131,12 +131,16 @@ class LocalChild:
         for thread in self._pumps:
             thread.start()
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def send(self, line: str) -> None:
-        """One line to its standard input, and no more after it; a child that has died shows at `wait`."""
+        """One line to its standard input; a child that has died shows at `wait`."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.close()
+            self._process.stdin.flush()
 
     def wait(self, timeout: float) -> Ran:
         """Wait for its end; after `timeout` seconds it is killed, and its exit code is -9."""

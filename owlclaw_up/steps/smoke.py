@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import queue
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from owlclaw_up.errors import UpError
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import Child
+from owlclaw_up.host.base import Child, Deadline
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.ghost import GHOST_SECONDS
+from owlclaw_up.steps.restart import restart_engine, why_not
 
-_QUICK_SECONDS = 45.0
+# What a proof may take, by level. The long one waits half a minute for Hatchet to miss a worker that was killed.
+_SECONDS = {"quick": 45.0, "full": 170.0}
 _PROGRAM = Path(__file__).parent.parent / "proof" / "program.py"
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
 
@@ -35,13 +40,13 @@ class Prove:
         self._token = ledger.vault.token
         self._child: Child | None = None
         self._proofs: list[Proof] = []
+        self._asks: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._say: Callable[[str], None] = lambda text: None
 
     def _fingerprint(self, sdk: str) -> str:
         """Changes when anything the proof rests on does: the processes, the token, the addresses, the SDK."""
         spec, kept = self.spec, self.ledger
         parts = [
-            spec.smoke,
             kept.recall("postgres").get("identity"),
             [kept.recall("postgres").get(k) for k in ("pid", "started")],
             [kept.recall("engine").get(k) for k in ("pid", "started", "container")] if spec.engine else None,
@@ -63,11 +68,19 @@ class Prove:
             not self.spec.smoke_again
             and stands
             and kept.get("status") == "passed"
+            # The long proof holds what the quick one does.
+            and kept.get("level") in (self.spec.smoke, "full")
             and kept.get("fingerprint") == self._fingerprint(sdk.version if sdk else "")
         ):
             return unchanged(f"proved at {kept['at']}, and nothing it rests on has changed")
-        what = "a worker runs a task and a durable sleep" if self.spec.engine else "SQL, and a mock run of a task"
-        return Change(Action.RUN, what)
+        return Change(Action.RUN, self._what())
+
+    def _what(self) -> str:
+        if self.spec.engine is None:
+            return "SQL, and a mock run of a task"
+        if self.spec.smoke == "full":
+            return "the long proof: workers killed, the engine restarted, a thousand runs"
+        return "a worker runs a task and a durable sleep"
 
     def apply(self, run: Run) -> Applied:
         from owlclaw_up.facts.machine import look_at_sdk
@@ -108,7 +121,7 @@ class Prove:
         empty = tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-")
         self.ledger.prepare()
         child = run.host.processes.open(
-            [sys.executable, str(_PROGRAM), "run" if self.spec.engine else "mock"],
+            [sys.executable, str(_PROGRAM), self.spec.smoke if self.spec.engine else "mock"],
             env={k: run.host.environ[k] for k in _INHERITED if k in run.host.environ},
             cwd=Path(empty.name),
             log=self.ledger.logs / "smoke.log",
@@ -118,24 +131,51 @@ class Prove:
         run.closers += [empty.cleanup, child.close]
         return child
 
-    def _line(self, text: str) -> None:
+    def _serve(self, run: Run, child: Child, seconds: float) -> None:
+        """Do what the program asks for, until it ends: only this side can restart the engine."""
+        limit = Deadline(seconds, run.host.clock)
+        while not child.ended and not limit.over:
+            with contextlib.suppress(queue.Empty):
+                assert self._asks.get(timeout=0.1) == "restart"
+                child.send(json.dumps(self._restarted(run)))
+
+    def _restarted(self, run: Run) -> dict[str, str]:
+        refused = why_not(self.spec)
+        if refused:
+            return {"refused": refused}
         try:
-            proof = Proof(**json.loads(text))
-        except (ValueError, TypeError):
+            return {"restarted": restart_engine(run, self.spec, self.ledger)}
+        except UpError as error:
+            return {"failed": error.message}
+
+    def _line(self, text: str) -> None:
+        """One line of the program: a proof, what it is at, or something that it wants done."""
+        try:
+            said = json.loads(text)
+        except ValueError:
             return
-        self._proofs.append(proof)
-        self._say(f"{proof.id} {proof.status}")
+        if not isinstance(said, dict):
+            return
+        if "say" in said:
+            self._say(str(said["say"]))
+        elif "ask" in said:
+            self._asks.put(str(said["ask"]))
+        elif "id" in said:
+            self._proofs.append(Proof(**said))
+            self._say(f"{said['id']} {said['status']}")
 
     def _work(self, run: Run) -> list[Proof]:
         values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
         env = {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
         env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
         patience = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
-        seconds = min(_QUICK_SECONDS + patience, run.deadline.left())
+        seconds = min(_SECONDS[self.spec.smoke] + patience, run.deadline.left())
         run.say("a worker is starting" if self.spec.engine else "mock run")
         self._say = run.say
         child = self._child or self._start(run)
         child.send(json.dumps({"env": env, "seconds": seconds}))
+        if self.spec.smoke == "full":
+            self._serve(run, child, seconds + 15)
         ran = child.wait(seconds + 15)
         proofs = list(self._proofs)
         if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):

@@ -17,6 +17,7 @@ from owlclaw_up.model import (
     Finding,
     Note,
     Outcome,
+    Proof,
     Smoke,
     StepFinished,
     StepProgress,
@@ -24,6 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
+from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -303,6 +305,15 @@ class Screen:
             self.put(
                 f"  {_PROOF_WORDS[proof.status]:<8} {proof.id:<14} {proof.seconds:6.2f} s  {proof.detail}{hop}", style
             )
+        for proof in smoke.proofs:
+            if "histogram" in proof.data:
+                self._latency(proof)
+
+    def _latency(self, proof: Proof) -> None:
+        utf8 = (getattr(self.stream, "encoding", "") or "").lower().startswith("utf")
+        self.put()
+        for line in latency_lines(proof.data, "█" if utf8 else "#"):
+            self.put(f"  {line}")
 
     def _findings(self, findings: Sequence[Finding]) -> None:
         for finding in findings:

@@ -99,7 +99,14 @@ def _smoke(smoke: Smoke) -> dict[str, Any]:
         "status": smoke.status,
         "kept_since": smoke.kept_since or None,
         "proofs": [
-            {"id": p.id, "status": p.status, "seconds": round(p.seconds, 3), "detail": p.detail, "hop": p.hop}
+            {
+                "id": p.id,
+                "status": p.status,
+                "seconds": round(p.seconds, 3),
+                "detail": p.detail,
+                "hop": p.hop,
+                "data": dict(p.data),
+            }
             for p in smoke.proofs
         ],
     }

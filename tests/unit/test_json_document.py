@@ -84,7 +84,7 @@ def test_the_document_of_a_success() -> None:
     assert made["seconds"] == 2.9
     assert made["smoke"] == {
         "level": "quick", "status": "passed", "kept_since": None,
-        "proofs": [{"id": "run", "status": "passed", "seconds": 0.03, "detail": "result 42", "hop": ""}],
+        "proofs": [{"id": "run", "status": "passed", "seconds": 0.03, "detail": "result 42", "hop": "", "data": {}}],
     }  # fmt: skip
     assert made["findings"] == [
         {

@@ -1,0 +1,36 @@
+"""Stopping an engine and starting it again, for the proof that work outlives it."""
+
+from __future__ import annotations
+
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.spec import NativeEngine, StackSpec
+from owlclaw_up.steps.base import Run
+from owlclaw_up.steps.compose import container_name
+from owlclaw_up.steps.containers import ENGINE, StartContainerEngine
+from owlclaw_up.steps.engine import StartEngine
+
+_STOP_SECONDS = 30
+
+
+def why_not(spec: StackSpec) -> str:
+    """Why the engine may not be restarted by us; empty where it may."""
+    if spec.compose is not None and spec.compose.adopted:
+        return "the engine was lifted by hand, and is left running"
+    return ""
+
+
+def restart_engine(run: Run, spec: StackSpec, ledger: Ledger) -> str:
+    """Stop the running engine and have it ready again, on the same database, ports and keys.
+
+    Returns:
+        How that went, in a few words.
+
+    Raises:
+        UpError: it does not come up again.
+    """
+    if isinstance(spec.engine, NativeEngine):
+        return StartEngine(spec, ledger).apply(run).detail
+    assert spec.compose is not None
+    docker = run.host.docker(spec.compose.docker.address)
+    docker.stop(container_name(spec.compose.project, ENGINE), timeout=_STOP_SECONDS)
+    return StartContainerEngine(spec, ledger).apply(run).detail
