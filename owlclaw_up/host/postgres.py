@@ -42,7 +42,7 @@ class PostgresServers:
 
     def look(self, login: ServerLogin, source: str, timeout: float) -> ServerLook | ServerRefusal:
         try:
-            with connect(login, timeout) as connection:
+            with session(login, timeout) as connection:
                 row = connection.execute(
                     """
                     select current_setting('server_version_num')::int, current_setting('server_version'), current_user,
@@ -70,7 +70,7 @@ class PostgresServers:
     def login_works(self, login: ServerLogin, timeout: float = 3.0) -> ServerRefusal | None:
         """Whether a role gets an answer to real SQL on its database; None is yes."""
         try:
-            with connect(login, timeout) as connection:
+            with session(login, timeout) as connection:
                 connection.execute("select 1")
         except Exception as error:
             refusal = _refusal(error, login)
@@ -80,7 +80,7 @@ class PostgresServers:
         return None
 
     def look_at_database(self, admin: ServerLogin, database: str, role: str) -> DatabaseLook:
-        with translated(admin, f"look at database {database}"), connect(admin) as connection:
+        with translated(admin, f"look at database {database}"), session(admin) as connection:
             role_exists = _one(connection, "select exists (select from pg_roles where rolname = %s)", role)
             row = connection.execute(
                 """
@@ -98,7 +98,7 @@ class PostgresServers:
         extensions: frozenset[str] = frozenset()
         migration = None
         inside = in_database(admin, database)
-        with translated(inside, f"look into database {database}"), connect(inside) as connection:
+        with translated(inside, f"look into database {database}"), session(inside) as connection:
             extensions = frozenset(r[0] for r in connection.execute("select extname from pg_extension").fetchall())
             migration = _migration(connection)
         timezone = str(row[2]).partition("=")[2]
@@ -106,7 +106,7 @@ class PostgresServers:
 
     def configuration_files(self, admin: ServerLogin) -> tuple[str, str]:
         """Paths of postgresql.conf and pg_hba.conf on the server; empty where the login may not know them."""
-        with translated(admin, "ask for its configuration files"), connect(admin) as connection:
+        with translated(admin, "ask for its configuration files"), session(admin) as connection:
             names = ("config_file", "hba_file")
             query = "select setting from pg_settings where name = %s"
             found = [_one(connection, query, name) for name in names]
@@ -115,7 +115,7 @@ class PostgresServers:
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
         from psycopg import sql
 
-        with translated(admin, f"create role {role}"), connect(admin) as connection:
+        with translated(admin, f"create role {role}"), session(admin) as connection:
             verifier = connection.pgconn.encrypt_password(
                 password.reveal().encode(), role.encode(), b"scram-sha-256"
             ).decode()
@@ -127,7 +127,7 @@ class PostgresServers:
         """From template0, so that what somebody put into template1 (an extension, a locale) does not come along."""
         from psycopg import sql
 
-        with translated(admin, f"create database {database}"), connect(admin) as connection:
+        with translated(admin, f"create database {database}"), session(admin) as connection:
             if not _one(connection, "select rolsuper from pg_roles where rolname = current_user"):
                 # Only a member of the owner role may give it a database.
                 connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(owner)))
@@ -145,7 +145,7 @@ class PostgresServers:
         """A copy of a database that nobody is connected to, with UTC for its owner, which no copy takes along."""
         from psycopg import sql
 
-        with translated(admin, f"create database {database}"), connect(admin) as connection:
+        with translated(admin, f"create database {database}"), session(admin) as connection:
             name, role = sql.Identifier(database), sql.Identifier(owner)
             connection.execute(
                 sql.SQL("create database {} owner {} template {}").format(name, role, sql.Identifier(template))
@@ -154,14 +154,14 @@ class PostgresServers:
 
     def database_names(self, admin: ServerLogin, prefix: str) -> list[str]:
         """The databases whose names begin so."""
-        with translated(admin, "list the databases"), connect(admin) as connection:
+        with translated(admin, "list the databases"), session(admin) as connection:
             query = "select datname from pg_database where starts_with(datname, %s) order by 1"
             return [str(row[0]) for row in connection.execute(query, [prefix]).fetchall()]
 
     def set_timezone(self, admin: ServerLogin, database: str, role: str) -> None:
         from psycopg import sql
 
-        with translated(admin, f"set the timezone of {role} in {database}"), connect(admin) as connection:
+        with translated(admin, f"set the timezone of {role} in {database}"), session(admin) as connection:
             connection.execute(
                 sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(
                     sql.Identifier(role), sql.Identifier(database)
@@ -174,7 +174,7 @@ class PostgresServers:
 
         inside = in_database(admin, database)
         try:
-            with connect(inside) as connection:
+            with session(inside) as connection:
                 connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
         except Exception as error:
             refusal = _refusal(error, inside)
@@ -186,21 +186,21 @@ class PostgresServers:
     def drop_database(self, admin: ServerLogin, database: str) -> None:
         from psycopg import sql
 
-        with translated(admin, f"drop database {database}"), connect(admin) as connection:
+        with translated(admin, f"drop database {database}"), session(admin) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
 
     def drop_role(self, admin: ServerLogin, role: str) -> None:
         from psycopg import sql
 
-        with translated(admin, f"drop role {role}"), connect(admin) as connection:
+        with translated(admin, f"drop role {role}"), session(admin) as connection:
             connection.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(role)))
 
     def migration_version(self, login: ServerLogin) -> int | None:
-        with translated(login, "read Hatchet's migration version"), connect(login) as connection:
+        with translated(login, "read Hatchet's migration version"), session(login) as connection:
             return _migration(connection)
 
     def tenant_exists(self, login: ServerLogin, tenant: str) -> bool:
-        with translated(login, "look for the tenant"), connect(login) as connection:
+        with translated(login, "look for the tenant"), session(login) as connection:
             if _one(connection, """select to_regclass('public."Tenant"') is null"""):
                 return False
             return bool(_one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant))
@@ -211,7 +211,7 @@ class PostgresServers:
         Args:
             token_id: the token's claim; one that is no UUID is on no record.
         """
-        with translated(login, "look for the token"), connect(login) as connection:
+        with translated(login, "look for the token"), session(login) as connection:
             if _one(connection, """select to_regclass('public."APIToken"') is null"""):
                 return None
             row = connection.execute(
@@ -225,13 +225,13 @@ class PostgresServers:
 
     def tokens_named(self, login: ServerLogin, name: str) -> list[str]:
         """Ids of the tokens of a name that are not revoked."""
-        with translated(login, "look for tokens"), connect(login) as connection:
+        with translated(login, "look for tokens"), session(login) as connection:
             rows = connection.execute('select id::text from "APIToken" where name = %s and not revoked', [name]).fetchall()
         return [row[0] for row in rows]
 
     def revoke_token(self, login: ServerLogin, token_id: str) -> bool:
         """Revoke as the engine itself does it: hatchet, pkg/repository/sqlcv1/api_token.sql. Whether it was on record."""
-        with translated(login, "revoke the token"), connect(login) as connection:
+        with translated(login, "revoke the token"), session(login) as connection:
             if _one(connection, """select to_regclass('public."APIToken"') is null"""):
                 return False
             done = connection.execute(
@@ -245,7 +245,7 @@ class PostgresServers:
         return done.rowcount > 0
 
     def engine_trace(self, login: ServerLogin) -> EngineTrace:
-        with translated(login, "look for other engines"), connect(login) as connection:
+        with translated(login, "look for other engines"), session(login) as connection:
             if _one(connection, """select to_regclass('public."ControllerPartition"') is null"""):
                 return EngineTrace(0, 0)
             rows = sum(_one(connection, f'select count(*) from "{table}"') for table in _PARTITIONS)
@@ -263,7 +263,7 @@ class PostgresServers:
         deleted = 0
         with (
             translated(login, "clear the dead engine's rows"),
-            connect(login) as connection,
+            session(login) as connection,
             connection.transaction(),
         ):
             for table in _PARTITIONS:
@@ -287,7 +287,7 @@ def in_database(login: ServerLogin, database: str) -> ServerLogin:
 
 
 @contextlib.contextmanager
-def connect(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connection[Any]]:
+def session(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connection[Any]]:
     """A connection in autocommit, closed at the end; libpq's own defaults where the login is silent."""
     import psycopg
 
