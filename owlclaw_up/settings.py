@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -69,7 +69,10 @@ class Sourced(Generic[T]):
 
 @dataclass(frozen=True)
 class DatabaseSetting:
-    """A database the user wants: made, owned by `role`, with `extensions` where the server has them."""
+    """A database the user wants: made, owned by `role`, with `extensions` where the server has them.
+
+    As it was given, `role` and `extensions` may be empty; `complete` fills them in.
+    """
 
     name: str
     role: str
@@ -179,12 +182,12 @@ def _databases(value: Any) -> tuple[DatabaseSetting, ...]:
     for entry in value:
         if not isinstance(entry, Mapping) or not set(entry) <= {"name", "role", "extensions"} or "name" not in entry:
             raise ValueError("each entry has a name, and may have a role and extensions")
-        name, role = str(entry["name"]), str(entry.get("role", entry["name"]))
+        name, role = str(entry["name"]), str(entry.get("role", ""))
         listed = entry.get("extensions", ())
         if not isinstance(listed, (list, tuple)):
             raise ValueError(f"the extensions of {name!r} are a list of names")
         extensions = tuple(str(e) for e in listed)
-        for word in (name, role, *extensions):
+        for word in (name, *([role] if "role" in entry else []), *extensions):
             if not _NAME.fullmatch(word):
                 raise ValueError(f"{word!r} is no plain lower-case name")
         made.append(DatabaseSetting(name, role, extensions))
@@ -252,15 +255,28 @@ DEFAULT_DATABASES = (
 )
 
 
+TEST_SUFFIX = "_test"
+
+
 def wanted_databases(settings: Settings) -> tuple[DatabaseSetting, ...]:
     """Hatchet's and OwlClaw's databases, with the user's own entries over and after them."""
     wanted = {d.name: d for d in DEFAULT_DATABASES}
-    for own in settings.databases.value:
-        default = wanted.get(own.name)
-        wanted[own.name] = DatabaseSetting(
-            own.name, own.role, own.extensions or (default.extensions if default else ())
-        )
+    # What overrides a default comes first: other entries may take their role and extensions from it.
+    for own in sorted(settings.databases.value, key=lambda d: d.name not in wanted):
+        wanted[own.name] = complete(own, tuple(wanted.values()))
     return tuple(wanted.values())
+
+
+def complete(own: DatabaseSetting, others: Sequence[DatabaseSetting]) -> DatabaseSetting:
+    """A database with role and extensions: those of its default, or of the database that it is the test database of.
+
+    `owlclaw_test` belongs to the role of `owlclaw`, and a database of that role has the application's extensions.
+    """
+    of_name = {d.name: d for d in others}
+    base = of_name.get(own.name.removesuffix(TEST_SUFFIX))
+    role = own.role or (base.role if base and base.name != own.name else own.name)
+    alike = of_name.get(own.name) or next((d for d in others if d.role == role and d.extensions), None)
+    return DatabaseSetting(own.name, role, own.extensions or (alike.extensions if alike else ()))
 
 
 KEYS = tuple(f.name for f in fields(Settings))

@@ -19,7 +19,6 @@ from owlclaw_up.redaction import Redactor
 if TYPE_CHECKING:
     import psycopg
 
-EXTENSIONS_OF_INTEREST = ("btree_gist", "pgcrypto", "vector")
 _ON_LOOPBACK = {
     "sslmode": "prefer", "gssencmode": "disable", "channel_binding": "prefer", "target_session_attrs": "any",
     "options": "",
@@ -48,12 +47,11 @@ class PostgresServers:
                     select current_setting('server_version_num')::int, current_setting('server_version'), current_user,
                            r.rolsuper, r.rolcreatedb, r.rolcreaterole, current_setting('timezone'),
                            current_setting('listen_addresses', true), current_setting('max_connections')::int,
-                           array(select name::text from pg_available_extensions where name = any(%s)),
+                           array(select name::text from pg_available_extensions),
                            case when has_function_privilege('pg_control_system()', 'execute')
                                 then (select system_identifier::text from pg_control_system()) end
                     from pg_roles r where r.rolname = current_user
-                    """,
-                    [list(EXTENSIONS_OF_INTEREST)],
+                    """
                 ).fetchone()
                 assert row is not None
                 seen = _resolved(login, connection)
@@ -115,7 +113,8 @@ class PostgresServers:
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
         from psycopg import sql
 
-        with translated(admin, f"create role {role}"), session(admin) as connection:
+        mend = f"ALTER ROLE {admin.user} CREATEROLE"
+        with translated(admin, f"create role {role}", mend), session(admin) as connection:
             verifier = connection.pgconn.encrypt_password(
                 password.reveal().encode(), role.encode(), b"scram-sha-256"
             ).decode()
@@ -123,14 +122,33 @@ class PostgresServers:
                 sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(verifier))
             )
 
+    def has_role(self, admin: ServerLogin, role: str) -> bool:
+        """Whether the login may give a database to a role, and act as its owner; a superuser always may."""
+        with translated(admin, f"ask who is a member of {role}"), session(admin) as connection:
+            # Since 16 a member may be one without the right to inherit, or to become, the role.
+            kinds = ["usage", "set"] if connection.info.server_version >= 160000 else ["member"]
+            return all(_one(connection, "select pg_has_role(%s, %s)", role, kind) for kind in kinds)
+
+    def join_role(self, admin: ServerLogin, role: str) -> None:
+        """Make the login a member of a role."""
+        from psycopg import sql
+
+        mend = f"GRANT {role} TO {admin.user}"
+        with translated(admin, f"make {admin.user} a member of {role}", mend), session(admin) as connection:
+            connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
+
+    def leave_role(self, admin: ServerLogin, role: str) -> None:
+        from psycopg import sql
+
+        with translated(admin, f"end {admin.user}'s membership of {role}"), session(admin) as connection:
+            connection.execute(sql.SQL("revoke {} from current_user").format(sql.Identifier(role)))
+
     def create_database(self, admin: ServerLogin, database: str, owner: str) -> None:
         """From template0, so that what somebody put into template1 (an extension, a locale) does not come along."""
         from psycopg import sql
 
-        with translated(admin, f"create database {database}"), session(admin) as connection:
-            if not _one(connection, "select rolsuper from pg_roles where rolname = current_user"):
-                # Only a member of the owner role may give it a database.
-                connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(owner)))
+        mend = f"ALTER ROLE {admin.user} CREATEDB"
+        with translated(admin, f"create database {database}", mend), session(admin) as connection:
             utf8 = _one(
                 connection, "select pg_encoding_to_char(encoding) = 'UTF8' from pg_database where datname = 'template0'"
             )
@@ -161,7 +179,8 @@ class PostgresServers:
     def set_timezone(self, admin: ServerLogin, database: str, role: str) -> None:
         from psycopg import sql
 
-        with translated(admin, f"set the timezone of {role} in {database}"), session(admin) as connection:
+        mend = f"ALTER ROLE {role} IN DATABASE {database} SET timezone = 'UTC'"
+        with translated(admin, f"set the timezone of {role} in {database}", mend), session(admin) as connection:
             connection.execute(
                 sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(
                     sql.Identifier(role), sql.Identifier(database)
@@ -186,7 +205,8 @@ class PostgresServers:
     def drop_database(self, admin: ServerLogin, database: str) -> None:
         from psycopg import sql
 
-        with translated(admin, f"drop database {database}"), session(admin) as connection:
+        mend = f"DROP DATABASE {database} WITH (FORCE)"
+        with translated(admin, f"drop database {database}", mend), session(admin) as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database)))
 
     def drop_role(self, admin: ServerLogin, role: str) -> None:
@@ -390,16 +410,21 @@ def _refusal(error: Exception, login: ServerLogin) -> ServerRefusal | None:
 
 
 @contextlib.contextmanager
-def translated(login: ServerLogin, what: str) -> Iterator[None]:
-    """Whatever psycopg raises becomes an `ApplyFailed` that says what could not be done."""
+def translated(login: ServerLogin, what: str, mend: str = "") -> Iterator[None]:
+    """Whatever psycopg raises becomes an `ApplyFailed` that says what could not be done.
+
+    Args:
+        mend: the statement by which somebody with more rights gives the one that was lacking.
+    """
     try:
         yield
     except Exception as error:
         refusal = _refusal(error, login)
         if refusal is None:
             raise
+        more = f"as a superuser there: {mend}" if mend else "use a login with more rights: --admin-url postgresql://..."
         hint = {
-            "privilege": "use a login with more rights: --admin-url postgresql://...",
+            "privilege": more,
             "login": "check the password in --admin-url or OWLCLAW_ADMIN_URL",
             "too-many-connections": "close some connections, or raise max_connections on that server",
         }.get(refusal.kind, "owlclaw-up status")

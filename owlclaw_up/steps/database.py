@@ -58,6 +58,8 @@ class EnsureDatabase:
                 postgres.create_role(admin, wanted.role, wanted.password)
             made.append("role")
         if not seen.exists:
+            if not postgres.has_role(admin, wanted.role):
+                self._join(run, new_role=not seen.role_exists)
             with self.ledger.creating("database", name=wanted.name, **where):
                 postgres.create_database(admin, wanted.name, wanted.role)
             made.append("database")
@@ -88,6 +90,15 @@ class EnsureDatabase:
         if not made:
             return Applied(Action.UNCHANGED, f"owned by {wanted.role}")
         return Applied(Action.UPDATE if seen.exists else Action.CREATE, ", ".join(made))
+
+    def _join(self, run: Run, *, new_role: bool) -> None:
+        """Only a member of a role may give it a database. Of a role of the user's, the membership is taken back later."""
+        admin, role = self.server.admin, self.wanted.role
+        if new_role or self.ledger.receipts("role", name=role):
+            run.host.postgres.join_role(admin, role)
+            return
+        with self.ledger.creating("membership", name=role, server=self.server.identity, where=admin.where):
+            run.host.postgres.join_role(admin, role)
 
     def _summary(self) -> str:
         return f"database {self.wanted.name} owned by role {self.wanted.role}, UTC{self._extensions_text(None)}"
@@ -163,13 +174,38 @@ class DropRole:
         return Applied(Action.REMOVE, "dropped")
 
 
+class LeaveRole:
+    """End the admin's membership of a role of the user's, which was needed to give it a database."""
+
+    def __init__(self, ledger: Ledger, name: str, identity: str) -> None:
+        self.ledger, self.name, self.identity = ledger, name, identity
+
+    @property
+    def id(self) -> str:
+        return f"membership.{self.name}"
+
+    @property
+    def title(self) -> str:
+        return f"Membership of {self.name}"
+
+    def check(self, facts: Facts) -> Change:
+        return Change(Action.REMOVE, f"take the admin out of role {self.name}, which owlclaw-up put it into")
+
+    def apply(self, run: Run) -> Applied:
+        admin = _same_server(run, self.ledger, self.identity)
+        run.host.postgres.leave_role(admin.login, self.name)
+        self.ledger.forget("membership", name=self.name)
+        return Applied(Action.REMOVE, "ended")
+
+
 def drops(ledger: Ledger) -> list[Step]:
-    """Removal steps for every database and role that we made on a server of the user's, databases first.
+    """Removal steps for everything that we made on a server of the user's, databases first.
 
     What is in an embedded server goes with its data directory.
     """
-    kinds: tuple[tuple[str, type[DropDatabase] | type[DropRole]], ...] = (
+    kinds: tuple[tuple[str, type[DropDatabase] | type[LeaveRole] | type[DropRole]], ...] = (
         ("database", DropDatabase),
+        ("membership", LeaveRole),
         ("role", DropRole),
     )
     return [

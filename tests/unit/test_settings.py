@@ -10,6 +10,7 @@ import pytest
 from owlclaw_up.errors import BadSetting, ProjectMissing, UnknownSetting
 from owlclaw_up.model import Mode, Secret
 from owlclaw_up.settings import (
+    DEFAULT_DATABASES,
     KEYS,
     DatabaseSetting,
     Settings,
@@ -148,7 +149,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("token_lifetime", "1y", 8760),
     ("token_lifetime", "100y", 876000),
     ("hatchet_server_url", "grpc", "grpc"),
-    ("databases", "a,b, c", tuple(DatabaseSetting(n, n) for n in "abc")),
+    ("databases", "a,b, c", tuple(DatabaseSetting(n, "") for n in "abc")),
     ("databases", [{"name": "a", "role": "b", "extensions": ["vector"]}], (DatabaseSetting("a", "b", ("vector",)),)),
     ("databases", "", ()),
     ("env_names", "DATABASE_URL=B,OWLCLAW_PG_PORT=D", {"DATABASE_URL": "B", "OWLCLAW_PG_PORT": "D"}),
@@ -285,6 +286,35 @@ def test_wanted_databases_put_the_user_s_over_the_defaults(tmp_path: Path) -> No
         DatabaseSetting("owlclaw", "app", ("vector", "pgcrypto")),
         DatabaseSetting("extra", "extra", ("vector",)),
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("langfuse", [("langfuse", "langfuse", ())]),
+        ("owlclaw_test", [("owlclaw_test", "owlclaw", ("vector", "pgcrypto"))]),
+        ("hatchet_test", [("hatchet_test", "hatchet", ())]),
+        ("other_test", [("other_test", "other_test", ())]),
+        # The base may come after what is taken from it, where it overrides a default.
+        (
+            [{"name": "owlclaw_test"}, {"name": "owlclaw", "role": "app", "extensions": ["vector"]}],
+            [("owlclaw", "app", ("vector",)), ("owlclaw_test", "app", ("vector",))],
+        ),
+        (
+            [{"name": "scratch", "role": "owlclaw"}, {"name": "bare", "role": "bare"}],
+            [("scratch", "owlclaw", ("vector", "pgcrypto")), ("bare", "bare", ())],
+        ),
+        (
+            [{"name": "owlclaw_test", "role": "tester", "extensions": ["pg_trgm"]}],
+            [("owlclaw_test", "tester", ("pg_trgm",))],
+        ),
+    ],
+)
+def test_a_database_takes_what_it_does_not_say_from_its_base(
+    tmp_path: Path, given: object, expected: list[tuple[str, str, tuple[str, ...]]]
+) -> None:
+    wanted = wanted_databases(load(tmp_path, {}, {"databases": given}))
+    assert [(d.name, d.role, d.extensions) for d in wanted if d not in DEFAULT_DATABASES] == expected
 
 
 def test_the_project_is_the_nearest_parent_with_a_mark(tmp_path: Path) -> None:
