@@ -111,5 +111,7 @@ class OldPostgres:
             return _READY
         if kind == b"Q":
             self.queries.append(body.rstrip(b"\0").decode())
+            if self.queries[-1].lstrip().lower().startswith("select"):
+                return self._answer(b"D", b"") + self._answer(b"E", b"") + _READY
             return _message(b"C", _text("SELECT 0")) + _READY
         return b""
