@@ -6,41 +6,50 @@ They need a PostgreSQL that answers, and nothing else: no engine, no Docker, no 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from owlclaw_up.design import database_specs
 from owlclaw_up.environment import both, logger, silent
-from owlclaw_up.errors import PostgresMissing, PostgresUnusable, UpError
+from owlclaw_up.errors import NotATestDatabase, PostgresMissing, PostgresUnusable, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline, ServerLook
 from owlclaw_up.model import Absent, Finding, Found, Listener, Mode, Note, Outcome, StepReport, Unknown, found
 from owlclaw_up.planner import Plan, plan
-from owlclaw_up.project import Project, failure, relative
+from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.settings import DatabaseSetting, wanted_databases
-from owlclaw_up.spec import PostgresSpec
+from owlclaw_up.settings import DEFAULT_DATABASES, TEST_SUFFIX, DatabaseSetting, complete, wanted_databases
+from owlclaw_up.spec import HATCHET_DATABASE, PostgresSpec
 from owlclaw_up.steps.base import Step
-from owlclaw_up.steps.database import EnsureDatabase
+from owlclaw_up.steps.database import EnsureDatabase, RecreateDatabase, missing_extension
 from owlclaw_up.steps.project import KeepLogins
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The server that a command works on, and what it has of our databases."""
+    """The server that a command works on, and what it has of our databases.
+
+    Attributes:
+        known: the databases that are wanted, and those that we made on that server without being asked by a setting.
+    """
 
     facts: Facts
     look: ServerLook
     server: PostgresSpec
     on_server: DatabasesLook
+    known: tuple[DatabaseSetting, ...]
 
 
-def choose_for(project: Project) -> Chosen:
+def choose(project: Project, also: Sequence[str] = (), *, to_look: bool = False) -> Chosen:
     """The server that is named, else the one that this project uses, else the one that libpq would find.
+
+    Args:
+        also: names of databases to know beside the wanted ones.
+        to_look: nothing is to be made there, so that fewer rights will do.
 
     Raises:
         PostgresUnusable: it is named or kept, and cannot be used.
@@ -48,9 +57,9 @@ def choose_for(project: Project) -> Chosen:
     """
     settings, ledger = project.settings, project.ledger
     facts = gather(project.host, settings, ledger, only=("stack", "servers"))
-    kept, on_server = ledger.recall("postgres"), facts.our_stack.on_server
-    ours = found(on_server.server)
-    if kept.get("kind") in ("embedded", "container") and settings.admin_url.value is None:
+    on_server = facts.our_stack.on_server
+    ours, kind = found(on_server.server), str(ledger.recall("postgres").get("kind", ""))
+    if kind in ("embedded", "container") and settings.admin_url.value is None:
         if isinstance(on_server.server, (Absent, Unknown)):
             raise PostgresUnusable(
                 "postgres-unreachable",
@@ -59,23 +68,33 @@ def choose_for(project: Project) -> Chosen:
             )
         look = on_server.server.value
     else:
-        chosen = choose_server(facts, settings, ledger, Mode.MOCK)
-        if chosen is None:
-            refused = [
-                (c.login.where, c.look.detail) for c in refused_servers(facts) if not isinstance(c.look, ServerLook)
-            ]
-            raise PostgresMissing(refused)
-        look = chosen
-    if ours is not None and ours.identity == look.identity:
-        kind = str(kept["kind"])
-    else:
+        look = _users_server(project, facts, to_look)
+    if ours is None or ours.identity != look.identity:
         kind = "local"
-        _check_move(project, look)
-        on_server = look_at_databases(project.host, settings, ledger, look.login, look.source)
+        if not to_look:
+            _check_move(project, look)
     identity = look.identity if kind == "local" else ""
+    known = _known(project, identity, also)
+    if look is not ours or len(known) > len(on_server.databases):
+        more = known[len(wanted_databases(settings)) :]
+        on_server = look_at_databases(project.host, settings, ledger, look.login, look.source, more)
     server = PostgresSpec(kind, look.login, look.source, look.max_connections, identity)
     stack = dataclasses.replace(facts.our_stack, on_server=on_server)
-    return Chosen(dataclasses.replace(facts, stack=Found(stack)), look, server, on_server)
+    return Chosen(dataclasses.replace(facts, stack=Found(stack)), look, server, on_server, known)
+
+
+def _users_server(project: Project, facts: Facts, to_look: bool) -> ServerLook:
+    candidates = found(facts.servers) or ()
+    if to_look:
+        for candidate in candidates:
+            if isinstance(candidate.look, ServerLook):
+                return candidate.look
+    chosen = choose_server(facts, project.settings, project.ledger, Mode.MOCK)
+    if chosen is None:
+        raise PostgresMissing(
+            [(c.login.where, c.look.detail) for c in refused_servers(facts) if not isinstance(c.look, ServerLook)]
+        )
+    return chosen
 
 
 def _check_move(project: Project, look: ServerLook) -> None:
@@ -83,7 +102,7 @@ def _check_move(project: Project, look: ServerLook) -> None:
     ledger, settings = project.ledger, project.settings
     kept = ledger.recall("postgres")
     made = ledger.state.mode or ledger.receipts("database") or ledger.receipts("role")
-    if not kept.get("kind") or not made or (kept["kind"] == "local" and kept.get("identity") == look.identity):
+    if not kept.get("kind") or not made:
         return
     raise PostgresUnusable(
         "postgres-other-server",
@@ -93,11 +112,18 @@ def _check_move(project: Project, look: ServerLook) -> None:
     )
 
 
+def _known(project: Project, identity: str, also: Sequence[str]) -> tuple[DatabaseSetting, ...]:
+    wanted = wanted_databases(project.settings)
+    names = [r.identity["name"] for r in project.ledger.receipts("database", server=identity)]
+    more = [n for n in dict.fromkeys((*names, *also)) if n not in {d.name for d in wanted}]
+    return (*wanted, *(complete(DatabaseSetting(name, ""), wanted) for name in more))
+
+
 def init(project: Project, listener: Listener = silent, *, dry_run: bool = False) -> Outcome:
     """Make roles, databases and extensions; with `dry_run`, only say which."""
 
     def steps(chosen: Chosen) -> list[Step]:
-        specs = database_specs(project.settings, project.ledger, chosen.on_server)
+        specs = database_specs(wanted_databases(project.settings), project.ledger, chosen.on_server)
         return [
             KeepLogins(chosen.server, specs, project.ledger),
             *(EnsureDatabase(chosen.server, project.ledger, spec) for spec in specs),
@@ -106,39 +132,105 @@ def init(project: Project, listener: Listener = silent, *, dry_run: bool = False
     return _change(project, "db init", steps, listener, dry_run=dry_run)
 
 
-def _change(
-    project: Project, command: str, steps: Callable[[Chosen], list[Step]], listener: Listener, *, dry_run: bool = False
+def reset_test(
+    project: Project, name: str | None = None, listener: Listener = silent, *, dry_run: bool = False
 ) -> Outcome:
+    """Drop the test database and make it anew; with `dry_run`, only say what would be done.
+
+    Args:
+        name: of the database; by default the application's name with `_test` at its end.
+    """
+    own = name or name_of_test_database(project)
+
+    def steps(chosen: Chosen) -> list[Step]:
+        if not chosen.look.createdb and not chosen.look.superuser:
+            # Found out after the drop it would be too late.
+            user = chosen.look.user
+            raise PostgresUnusable(
+                "postgres-privileges",
+                f"the login {user!r} on {chosen.look.login.where} lacks CREATEDB, so it could not make {own} anew",
+                hint=f"as a superuser there: ALTER ROLE {user} CREATEDB",
+            )
+        (spec,) = database_specs([d for d in chosen.known if d.name == own], project.ledger, chosen.on_server)
+        return [
+            KeepLogins(chosen.server, [spec], project.ledger),
+            RecreateDatabase(chosen.server, project.ledger, spec),
+        ]
+
+    try:
+        _check_droppable(project, own)
+    except UpError as error:
+        return failure(project, "db reset-test", error, 0.0)
+    return _change(project, "db reset-test", steps, listener, dry_run=dry_run, also=(own,))
+
+
+def name_of_test_database(project: Project) -> str:
+    """The name of the application's test database."""
+    return application(project).name + TEST_SUFFIX
+
+
+def _check_droppable(project: Project, name: str) -> None:
+    """Only a test database may be dropped: one of the settings by its name, or one that we made.
+
+    Raises:
+        NotATestDatabase: it is none.
+    """
+    own_words = f"owlclaw-up db reset-test {name_of_test_database(project)}"
+    if name in {d.name for d in DEFAULT_DATABASES}:
+        owner = "Hatchet's" if name == HATCHET_DATABASE else "the application's"
+        raise NotATestDatabase(name, f"it is {owner} own", f"everything anew: owlclaw-up reset; or: {own_words}")
+    if name == name_of_test_database(project) or project.ledger.receipts("database", name=name):
+        return
+    if name not in {d.name for d in project.settings.databases.value}:
+        raise NotATestDatabase(
+            name,
+            "owlclaw-up did not make it, and the setting `databases` does not name it",
+            f"name it in owlclaw-up.toml, or: {own_words}",
+        )
+    if not name.endswith(TEST_SUFFIX):
+        raise NotATestDatabase(
+            name, f"owlclaw-up did not make it, and its name does not end in {TEST_SUFFIX}", own_words
+        )
+
+
+def _change(
+    project: Project, command: str, steps: Callable[[Chosen], list[Step]], listener: Listener, *, dry_run: bool,
+    also: Sequence[str] = (),
+) -> Outcome:  # fmt: skip
     """Choose the server, plan the steps on it, and apply them under the project's lock."""
     clock, ledger = project.host.clock, project.ledger
     begun = clock.monotonic()
+
+    def prepare() -> tuple[Chosen, Plan]:
+        chosen = choose(project, also)
+        todo = plan(steps(chosen), chosen.facts)
+        project.learn_secrets()
+        return chosen, todo
+
     try:
         # A precondition, or a dry run, must leave nothing behind.
-        chosen, todo = _prepare(project, steps)
+        chosen, todo = prepare()
         if dry_run:
-            return _outcome(project, command, chosen, _planned(todo), (), clock.monotonic() - begun, dry_run=True)
+            return _outcome(project, command, chosen, _planned(todo), clock.monotonic() - begun, dry_run=True)
         deadline = Deadline(project.settings.timeout.value, clock)
         with project_lock(ledger, command, deadline.left(), lambda text: listener(Note(text))):
             if ledger.exists:
-                chosen, todo = _prepare(project, steps)
+                chosen, todo = prepare()
             reports, run, error = apply(todo, project.host, deadline, both(logger(project, command), listener))
             project.learn_secrets()
             if error is None:
-                again = look_at_databases(project.host, project.settings, ledger, chosen.look.login, chosen.look.source)
-                chosen = dataclasses.replace(chosen, on_server=again)
+                more = chosen.known[len(wanted_databases(project.settings)) :]
+                after = look_at_databases(
+                    project.host, project.settings, ledger, chosen.look.login, chosen.look.source, more
+                )
+                chosen = dataclasses.replace(chosen, on_server=after)
     except UpError as failed:
         return failure(project, command, failed, clock.monotonic() - begun)
+    findings = tuple(run.findings)
     if error is not None:
         outcome = failure(project, command, error, clock.monotonic() - begun)
-        return dataclasses.replace(outcome, steps=tuple(reports), findings=tuple(run.findings))
-    return _outcome(project, command, chosen, tuple(reports), tuple(run.findings), clock.monotonic() - begun)
-
-
-def _prepare(project: Project, steps: Callable[[Chosen], list[Step]]) -> tuple[Chosen, Plan]:
-    chosen = choose_for(project)
-    todo = plan(steps(chosen), chosen.facts)
-    project.learn_secrets()
-    return chosen, todo
+        return dataclasses.replace(outcome, steps=tuple(reports), findings=findings)
+    return _outcome(project, command, chosen, tuple(reports), clock.monotonic() - begun, findings)
 
 
 def _planned(todo: Plan) -> tuple[StepReport, ...]:
@@ -146,22 +238,25 @@ def _planned(todo: Plan) -> tuple[StepReport, ...]:
 
 
 def _outcome(
-    project: Project, command: str, chosen: Chosen, reports: tuple[StepReport, ...], findings: tuple[Finding, ...],
-    seconds: float, *, dry_run: bool = False,
+    project: Project, command: str, chosen: Chosen, reports: tuple[StepReport, ...], seconds: float,
+    findings: tuple[Finding, ...] = (), *, dry_run: bool = False,
 ) -> Outcome:  # fmt: skip
+    """What was made, or would be. Said each time: the extensions that the server does not have."""
+    touched = [d for d in chosen.known if any(r.id == f"database.{d.name}" for r in reports)]
+    missing = tuple(unavailable(chosen, touched))
+    findings = (*(f for f in findings if f.id not in {m.id for m in missing}), *missing)
     data: dict[str, Any] = {
         "database": {
             "server": server_data(chosen),
-            "databases": [
-                {"name": w.name, "owner": w.role, "extensions": sorted(extensions_of(chosen, w))}
-                for w in wanted_databases(project.settings)
-            ],
+            "databases": [_database_data(chosen, d) for d in touched],
             "secrets_file": relative(project, project.ledger.secrets_path),
-        }
+        },
     }
     if dry_run:
         data["dry_run"] = True
-    return Outcome(command, "ok", 0, steps=reports, seconds=seconds, findings=findings, project=project.root, data=data)
+    return Outcome(
+        command, "ok", 0, steps=reports, seconds=seconds, findings=findings, project=project.root, data=data
+    )  # fmt: skip
 
 
 def server_data(chosen: Chosen) -> dict[str, Any]:
@@ -173,7 +268,19 @@ def server_data(chosen: Chosen) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def extensions_of(chosen: Chosen, wanted: DatabaseSetting) -> frozenset[str]:
-    """Of the wanted extensions, those that a database has."""
-    seen = chosen.on_server.databases.get(wanted.name)
-    return frozenset(wanted.extensions) & (seen.extensions if seen else frozenset())
+def unavailable(chosen: Chosen, databases: Sequence[DatabaseSetting]) -> Iterator[Finding]:
+    """The extensions that databases want and the server does not have, each with the databases that lack it."""
+    for extension in dict.fromkeys(e for d in databases for e in d.extensions):
+        lacking = [
+            d.name
+            for d in databases
+            if extension in d.extensions and extension not in chosen.on_server.databases[d.name].extensions
+        ]
+        if lacking and extension not in chosen.look.extensions:
+            yield missing_extension(lacking, extension, chosen.look.major)
+
+
+def _database_data(chosen: Chosen, wanted: DatabaseSetting) -> dict[str, Any]:
+    seen = chosen.on_server.databases[wanted.name]
+    extensions = [e for e in wanted.extensions if e in seen.extensions]
+    return {"name": wanted.name, "owner": wanted.role, "exists": seen.exists, "extensions": extensions}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from owlclaw_up.compose_design import COMPOSE_FILES, adoptable, compose_spec, learn_by_hand, published_ports
@@ -23,7 +24,7 @@ from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
 from owlclaw_up.modes import MODES, usable_engine
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import Settings, wanted_databases
+from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
     EMBEDDED_MAX_CONNECTIONS,
@@ -76,7 +77,7 @@ def design(
         learn_by_hand(facts, ledger)
     ports = _ports(facts, settings, ledger, server, decision.mode)
     postgres = _postgres_spec(facts, server, ports, ledger, decision.mode)
-    databases = database_specs(settings, ledger, on_server)
+    databases = database_specs(wanted_databases(settings), ledger, on_server)
     engine_spec: EngineSpec | None = None
     if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
@@ -219,8 +220,10 @@ def _postgres_spec(
     )  # fmt: skip
 
 
-def database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook) -> tuple[DatabaseSpec, ...]:
-    """Every database that is wanted, its owner's password with it: the one that works, else one of ours.
+def database_specs(
+    wanted_ones: Sequence[DatabaseSetting], ledger: Ledger, on_server: DatabasesLook
+) -> tuple[DatabaseSpec, ...]:
+    """The databases that are wanted, each with its owner's password: the one that works, else one of ours.
 
     Raises:
         RolePasswordUnknown, DatabaseNotOurs: a role or a database of that name is somebody else's.
@@ -228,7 +231,7 @@ def database_specs(settings: Settings, ledger: Ledger, on_server: DatabasesLook)
     specs = []
     server = found(on_server.server)
     where = server.login.where if server else "the server"
-    for wanted in wanted_databases(settings):
+    for wanted in wanted_ones:
         login = on_server.logins.get(wanted.role)
         if login is not None and login.password is None:
             raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path)

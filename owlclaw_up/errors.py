@@ -213,6 +213,15 @@ class DatabaseNotOurs(PreconditionError):
         )
 
 
+class NotATestDatabase(PreconditionError):
+    """A database that `db reset-test` does not drop."""
+
+    code = "not-a-test-database"
+
+    def __init__(self, database: str, why: str, hint: str) -> None:
+        super().__init__(f"database {database!r} is not dropped: {why}", hint=hint)
+
+
 class EnvFileRefused(PreconditionError):
     code = "env-file"
 

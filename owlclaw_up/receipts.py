@@ -104,6 +104,9 @@ class Ledger:
     Args:
         project: the project directory.
 
+    Attributes:
+        unsaved: the roles whose passwords were made and are in no file yet.
+
     Raises:
         StateUnusable: a file is damaged, of a newer version, or belongs to another user.
     """
@@ -116,6 +119,7 @@ class Ledger:
         self.run = entropy.token_hex(4)
         self.state, self.vault = State(), Vault()
         self._read = False
+        self.unsaved: set[str] = set()
         self.load()
 
     @property
@@ -137,6 +141,7 @@ class Ledger:
     def load(self) -> None:
         """Read both files again; another command may have written them while this one waited for the lock."""
         _check_owner(self.directory)
+        self.unsaved.clear()
         state = self._document(self.state_path)
         if state is None and self._read:
             # The other command was a purge: nothing that was read before counts any more.
@@ -189,11 +194,13 @@ class Ledger:
 
     def save_secrets(self) -> None:
         self._write(self.secrets_path, dataclasses.asdict(self.vault))
+        self.unsaved.clear()
 
     def password(self, role: str) -> Secret:
         """The kept password of a role, made now if there is none. Saved with the next `save_secrets`."""
         if role not in self.vault.passwords:
             self.vault.passwords[role] = new_password().reveal()
+            self.unsaved.add(role)
         return Secret(self.vault.passwords[role])
 
     def prepare(self) -> None:

@@ -19,7 +19,10 @@ def status(project: Project) -> Outcome:
     state = project.ledger.state
     mode = Mode(state.mode) if state.mode else None
     if mode is None:
-        half_made = "an `up` has begun and not ended" if project.ledger.exists else "nothing was set up here yet"
+        half_made = "nothing was set up here yet"
+        if project.ledger.exists:
+            # Ports come with an environment, and not with its databases alone.
+            half_made = "an `up` has begun and not ended" if state.ports else "`db init` was here, and no `up` yet"
         error = NoEnvironment(project.root)
         finding = Finding("environment", "fail", half_made, hint="owlclaw-up", command="owlclaw-up")
         return Outcome(

@@ -38,7 +38,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "modes": ("server_choice", "compose_design", "modes", "design"),
     "planner": ("planner",),
     "executor": ("executor",),
-    "environment": ("project", "standing", "environment", "databases"),
+    "environment": ("project", "standing", "environment", "databases", "database_status"),
     "client": ("client.",),
     "proof": ("proof.",),
     "views": ("views.",),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
-from owlclaw_up.cli.options import AdminUrl, Json, NoColor, ProjectDir, Quiet, Timeout, Verbose, end
+from owlclaw_up.cli.options import AdminUrl, Json, NoColor, ProjectDir, Quiet, Timeout, Verbose, Yes, end
 from owlclaw_up.cli.terminal import Ui, open_project
 from owlclaw_up.model import Listener, Outcome
 
@@ -34,5 +34,60 @@ def db_init(
 
         project = open_project(project_dir, admin_url=admin_url, timeout=timeout)
         return databases.init(project, listener, dry_run=dry_run)
+
+    end(ui.run(work))
+
+
+@app.command("status")
+def db_status(
+    admin_url: AdminUrl = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Server, databases, extensions, migrations; exit 0 only if nothing is missing or behind."""
+    ui = Ui("db status", as_json, quiet, verbose, no_color)
+
+    def work(listener: Listener) -> Outcome:
+        from owlclaw_up import database_status
+
+        return database_status.status(open_project(project_dir, admin_url=admin_url))
+
+    end(ui.run(work))
+
+
+@app.command("reset-test")
+def db_reset_test(
+    name: Annotated[
+        Optional[str], typer.Argument(metavar="NAME", help="Another test database. [default: owlclaw_test]")
+    ] = None,
+    admin_url: AdminUrl = None,
+    yes: Yes = False,
+    timeout: Timeout = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Drop the test database, whoever is connected to it, and make it anew."""
+    ui = Ui("db reset-test", as_json, quiet, verbose, no_color)
+
+    def work(listener: Listener) -> Outcome:
+        from owlclaw_up import databases
+
+        project = open_project(project_dir, admin_url=admin_url, timeout=timeout)
+        planned = databases.reset_test(project, name, dry_run=True)
+        if planned.error is not None:
+            return planned
+        (own,) = planned.data["database"]["databases"]
+        if own["exists"]:
+            where = planned.data["database"]["server"]["where"]
+            question = f"Drop database {own['name']} on {where} with all its data, and make it anew?"
+            if not ui.confirm(question, "db reset-test", yes=yes):
+                return Outcome("db reset-test", "ok", 0, project=project.root, data={"declined": True})
+        return databases.reset_test(project, name, listener)
 
     end(ui.run(work))

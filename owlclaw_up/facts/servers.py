@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from owlclaw_up import dotenv_text
@@ -17,7 +17,7 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres_url import parse_url
 from owlclaw_up.model import Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import Settings, wanted_databases
+from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import HATCHET_DATABASE, TENANT_ID
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC"})
@@ -104,11 +104,17 @@ def admin_login(ledger: Ledger) -> ServerLogin | None:
     return None
 
 
-def look_at_databases(host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str) -> DatabasesLook:
+def look_at_databases(
+    host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str,
+    more: Sequence[DatabaseSetting] = (),
+) -> DatabasesLook:  # fmt: skip
     """Which of the wanted databases and roles a server has, and which password each role takes.
 
     A role's password is looked for where it may be known: our own secrets, the dotenv file, and the role's own name,
     which is what deploy/init-db.sql gives it.
+
+    Args:
+        more: databases to look at beside the wanted ones.
     """
     look = host.postgres.look(admin, source, 2.0)
     if isinstance(look, ServerRefusal):
@@ -116,7 +122,7 @@ def look_at_databases(host: Host, settings: Settings, ledger: Ledger, admin: Ser
     in_dotenv = _dotenv_passwords(host, ledger.project / settings.env_file.value)
     databases: dict[str, DatabaseLook] = {}
     logins: dict[str, LoginLook] = {}
-    for wanted in wanted_databases(settings):
+    for wanted in (*wanted_databases(settings), *more):
         seen = databases[wanted.name] = host.postgres.look_at_database(admin, wanted.name, wanted.role)
         if not seen.role_exists or wanted.role in logins:
             continue

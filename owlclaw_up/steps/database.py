@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from owlclaw_up.errors import DatabaseNotOurs, PostgresUnusable, RolePasswordUnknown
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.servers import UTC_NAMES, admin_login
@@ -75,8 +77,8 @@ class EnsureDatabase:
                     made.append(extension)
                 else:
                     server = postgres.look(admin, self.server.source, 5.0)
-                    major = str(server.major) if isinstance(server, ServerLook) else "NN"
-                    run.findings.append(self._missing_extension(extension, refusal, major))
+                    major = server.major if isinstance(server, ServerLook) else None
+                    run.findings.append(missing_extension([wanted.name], extension, major, refusal))
         refusal = postgres.login_works(self.server.login(wanted))
         if refusal is not None:
             if refusal.kind == "login":
@@ -110,20 +112,52 @@ class EnsureDatabase:
         names = [e for e in self.wanted.extensions if present is None or e in present]
         return f", {' and '.join(names)}" if names else ""
 
-    def _missing_extension(self, extension: str, refusal: ServerRefusal, major: str) -> Finding:
-        install = {
-            "vector": f"install pgvector for that server (Debian: apt-get install postgresql-{major}-pgvector)",
-            "pgcrypto": "install that server's contrib package (Debian: apt-get install postgresql-contrib)",
-        }.get(extension, "install it for that server")
-        if refusal.kind == "privilege":
-            install = f'as a superuser there: psql -d {self.wanted.name} -c "CREATE EXTENSION {extension}"'
-        return Finding(
-            id=f"postgres.extension.{extension}",
-            level="warn",
-            title=f"extension {extension} is not in database {self.wanted.name}",
-            detail=refusal.detail.splitlines()[0],
-            hint=install,
-        )
+
+def missing_extension(
+    databases: Sequence[str], extension: str, major: int | None, refusal: ServerRefusal | None = None
+) -> Finding:
+    """What to say of an extension that databases lack.
+
+    Args:
+        major: the server's version, for the name of the package.
+        refusal: why it could not be created; None where the server does not have it.
+    """
+    install = {
+        "vector": f"install pgvector for that server (Debian: apt-get install postgresql-{major or 'NN'}-pgvector)",
+        "pgcrypto": "install that server's contrib package (Debian: apt-get install postgresql-contrib)",
+    }.get(extension, "install it for that server")
+    if refusal is not None and refusal.kind == "privilege":
+        install = f'as a superuser there: psql -d {databases[0]} -c "CREATE EXTENSION {extension}"'
+    return Finding(
+        id=f"postgres.extension.{extension}",
+        level="warn",
+        title=f"extension {extension} is not in database {' and '.join(databases)}",
+        detail=refusal.detail.splitlines()[0] if refusal else "the server does not have it",
+        hint=install,
+    )
+
+
+class RecreateDatabase(EnsureDatabase):
+    """Drop a test database, whoever is connected to it, and make it anew."""
+
+    def check(self, facts: Facts) -> Change:
+        seen = facts.our_stack.on_server.databases.get(self.wanted.name)
+        if seen is None or not seen.exists:
+            return Change(Action.CREATE, self._summary(), touches=self._touches())
+        return Change(Action.UPDATE, f"dropped with its data, then {self._summary()}", touches=self._touches())
+
+    def apply(self, run: Run) -> Applied:
+        postgres, admin, wanted = run.host.postgres, self.server.admin, self.wanted
+        seen = postgres.look_at_database(admin, wanted.name, wanted.role)
+        if seen.exists:
+            if seen.owner != wanted.role:
+                raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, admin.where)
+            if not postgres.has_role(admin, wanted.role):
+                self._join(run, new_role=False)
+            postgres.drop_database(admin, wanted.name)
+            self.ledger.forget("database", name=wanted.name, server=self.server.identity)
+        made = super().apply(run)
+        return Applied(Action.UPDATE, f"dropped; {made.detail}") if seen.exists else made
 
 
 class DropDatabase:

@@ -56,7 +56,8 @@ class KeepLogins:
         moved = []
         if ledger.recall("postgres").get("kind") != server.kind:
             moved.append(f"{server.kind} PostgreSQL")
-        new = [d.role for d in self.databases if ledger.vault.passwords.get(d.role) != d.password.reveal()]
+        kept = {role: text for role, text in ledger.vault.passwords.items() if role not in ledger.unsaved}
+        new = [d.role for d in self.databases if kept.get(d.role) != d.password.reveal()]
         if new:
             moved.append(f"password of {', '.join(dict.fromkeys(new))}")
         if not server.ours and ledger.vault.admin_url != url_of(server.admin).reveal():

@@ -25,6 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
+from owlclaw_up.views import databases
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -174,6 +175,9 @@ class Screen:
             "status": self._status,
             "down": self._down,
             "smoke": self._smoke_screen,
+            "db init": self._databases,
+            "db reset-test": self._databases,
+            "db status": self._databases,
         }.get(outcome.command)
         if render is not None:
             render(outcome, verbose)
@@ -271,6 +275,12 @@ class Screen:
             self.put(f"  {'smoke test':<18} {outcome.smoke.status} at {outcome.smoke.kept_since}")
         for name, url in outcome.endpoints.items():
             self.put(f"  {name:<18} {url}")
+        self._findings(outcome.findings)
+
+    def _databases(self, outcome: Outcome, verbose: bool) -> None:
+        lines = databases.standing if outcome.command == "db status" else databases.made
+        for text, style in lines(outcome):
+            self.put(text, _STYLES.get(style, style))
         self._findings(outcome.findings)
 
     def _down(self, outcome: Outcome, verbose: bool) -> None:
