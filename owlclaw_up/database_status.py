@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from owlclaw_up.databases import Chosen, choose, server_data, unavailable
+from owlclaw_up.databases import Chosen, choose_for, server_data, unavailable
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts.servers import UTC_NAMES
 from owlclaw_up.host.base import DatabaseLook
@@ -25,7 +25,7 @@ def status(project: Project) -> Outcome:
     """Where the databases stand; `exit_code` 1 where something is missing or behind, 3 where there is no server."""
     begun = project.host.clock.monotonic()
     try:
-        chosen = choose(project, to_look=True)
+        chosen = choose_for(project, to_look=True)
         usage = look_at_usage(chosen.look.login)
     except UpError as error:
         return failure(project, "db status", error, project.host.clock.monotonic() - begun)

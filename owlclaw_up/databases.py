@@ -44,7 +44,7 @@ class Chosen:
     known: tuple[DatabaseSetting, ...]
 
 
-def choose(project: Project, also: Sequence[str] = (), *, to_look: bool = False) -> Chosen:
+def choose_for(project: Project, also: Sequence[str] = (), *, to_look: bool = False) -> Chosen:
     """The server that is named, else the one that this project uses, else the one that libpq would find.
 
     Args:
@@ -202,7 +202,7 @@ def _change(
     begun = clock.monotonic()
 
     def prepare() -> tuple[Chosen, Plan]:
-        chosen = choose(project, also)
+        chosen = choose_for(project, also)
         todo = plan(steps(chosen), chosen.facts)
         project.learn_secrets()
         return chosen, todo
