@@ -215,6 +215,47 @@ class HatchetClient:
 
         return run()
 
+    def run_many_now(
+        self, task: Task | str, inputs: Sequence[object], *, metadata: Mapping[str, str] | None = None
+    ) -> Coroutine[Any, Any, list[TaskRun]]:
+        """Start a run for each input, in a few messages; `results` waits for them together.
+
+        Raises:
+            As `run_task_now`. Where the engine goes away in the middle, some were started.
+        """
+        backend = self._connected("run_many_now")
+        found = self._task(task)
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Sequence):
+            raise BadArgument("inputs", type(inputs).__name__, "a list of inputs is wanted", "inputs=[{...}, {...}]")
+        data, tags = [found.accept(one) for one in inputs], _metadata(metadata)
+
+        async def run() -> list[TaskRun]:
+            return [TaskRun(made, found.name, self) for made in await backend.run_many(found.name, data, tags)]
+
+        return run()
+
+    def results(
+        self, runs: Sequence[TaskRun | str], timeout: float | timedelta | None = None
+    ) -> Coroutine[Any, Any, list[dict[str, Any]]]:
+        """Wait for the ends of many runs together, and give what each gave back, in their order.
+
+        Raises:
+            As `result`, for the first of them that has none.
+        """
+        backend = self._connected("results")
+        known = [(_run_id(run), run.task if isinstance(run, TaskRun) else "") for run in runs]
+        longest = max((self._longest(name) for _, name in known), default=1.0)
+        seconds = longest if timeout is None else seconds_of("timeout", timeout)
+
+        async def wait() -> list[dict[str, Any]]:
+            ended = await backend.wait_many([run_id for run_id, _ in known], seconds)
+            return [
+                await self._output(backend, run_id, seconds, name, status)
+                for (run_id, name), status in zip(known, ended, strict=True)
+            ]
+
+        return wait()
+
     def result(
         self, run: TaskRun | str, timeout: float | timedelta | None = None
     ) -> Coroutine[Any, Any, dict[str, Any]]:
@@ -230,16 +271,30 @@ class HatchetClient:
         """
         backend = self._connected("result")
         run_id = _run_id(run)
-        task = self._tasks.get(run.task) if isinstance(run, TaskRun) else None
-        longest = task.longest if task else _ANY_RESULT_SECONDS
-        return self._result(backend, run_id, longest if timeout is None else seconds_of("timeout", timeout), task)
+        name = run.task if isinstance(run, TaskRun) else ""
+        seconds = self._longest(name) if timeout is None else seconds_of("timeout", timeout)
 
-    async def _result(self, backend: Backend, id: str, seconds: float, task: Task | None) -> dict[str, Any]:
-        status = await backend.wait(id, seconds)
+        async def wait() -> dict[str, Any]:
+            return await self._output(backend, run_id, seconds, name, await backend.wait(run_id, seconds))
+
+        return wait()
+
+    def _longest(self, name: str) -> float:
+        task = self._tasks.get(name)
+        return task.longest if task else _ANY_RESULT_SECONDS
+
+    async def _output(
+        self, backend: Backend, id: str, seconds: float, name: str, status: TaskStatus | None
+    ) -> dict[str, Any]:
+        """What a run gave back.
+
+        Args:
+            status: its end; None where it was waited for in vain, for so many seconds.
+        """
         if status is None:
             now = await backend.status(id)
-            raise ResultTimeout(task.name if task else now.task, id, seconds, now.status)
-        name = task.name if task else status.task
+            raise ResultTimeout(name or now.task, id, seconds, now.status)
+        name = name or status.task
         if status.status == "FAILED":
             raise TaskFailed(name, id, status.error)
         if status.status == "CANCELLED":
@@ -305,8 +360,9 @@ class HatchetClient:
             RunNotFound, ServerGone, TokenRefused: when it is awaited.
         """
         backend = self._connected("cancel_task")
-        kind = what.kind if isinstance(what, Schedule) else "run" if isinstance(what, TaskRun) else ""
-        return backend.cancel(_run_id(what), kind)
+        if isinstance(what, Schedule):
+            return backend.cancel(what.id, what.kind)
+        return backend.cancel(_run_id(what), "run" if isinstance(what, TaskRun) else "")
 
     def get_task_status(self, run: TaskRun | str) -> Coroutine[Any, Any, TaskStatus]:
         """How a run stands.
@@ -394,7 +450,15 @@ class HatchetClient:
 
 
 def _run_id(given: object) -> str:
-    text = str(given) if isinstance(given, (TaskRun, Schedule, str, uuid.UUID, TaskStatus)) else ""
+    if isinstance(given, Schedule):
+        raise BadArgument("run", f"schedule {given}", "it is no run; those that it starts are", "list_tasks(task=...)")
+    text = (
+        given.id
+        if isinstance(given, (TaskRun, TaskStatus))
+        else str(given)
+        if isinstance(given, (str, uuid.UUID))
+        else ""
+    )
     try:
         # uuid.UUID takes braces and urn: as well, which no engine does.
         if str(uuid.UUID(text)) == text.lower():

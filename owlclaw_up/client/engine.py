@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from owlclaw_up.client import channel
 from owlclaw_up.client.config import HatchetConfig
-from owlclaw_up.client.errors import CronNameTaken, EngineRefused, RunNotFound, ServerGone, TaskNotOnEngine
+from owlclaw_up.client.ends import RunEnds
+from owlclaw_up.client.errors import (
+    CronNameTaken,
+    EngineRefused,
+    NotConnected,
+    RunNotFound,
+    ServerGone,
+    TaskNotOnEngine,
+)
 from owlclaw_up.client.rest import EngineRest, namespace_prefix
 from owlclaw_up.client.runs import FINAL, TaskStatus
 from owlclaw_up.client.tasks import Task
@@ -33,8 +43,13 @@ _PATIENCE = 3.0
 # A run is not to be seen for a moment after it was triggered, nor to be cancelled.
 _APPEARS_WITHIN = 3.0
 _POLL = 0.1
-# A pushed end can be lost with its stream, so now and then the engine is asked.
+# Seconds, for one and for each of many.
 _ASK_AGAIN = 5.0
+_REMEMBERED = 10_000
+_ASK_AGAIN_EACH = 0.05
+# What is started by one message: so many runs, and so many bytes of their inputs.
+_BULK = 250
+_BULK_BYTES = 2 * 1024 * 1024
 
 
 class EngineBackend:
@@ -48,9 +63,12 @@ class EngineBackend:
         self._config = config
         self._tasks = tasks
         self._rest = EngineRest(config)
+        self._ends = RunEnds(config)
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._admin: AdminClient | None = None
+        # Runs that were started here: one that is not to be seen yet is no unknown one.
+        self._mine: dict[str, str] = {}
 
     @property
     def where(self) -> str:
@@ -72,10 +90,22 @@ class EngineBackend:
             opened.close()
 
     async def run(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
-        from_durable = await self._durable_child(task, data, metadata)
-        if from_durable:
-            return from_durable
+        if _in_durable_task():
+            from owlclaw_up.client.sdk import sdk_child
 
+            limit = self._config.connect_timeout
+            made = await asyncio.wait_for(sdk_child(self._config, task, data, metadata), limit)
+        else:
+            made = await self._trigger(task, data, metadata)
+        self._remember(task, [made])
+        return made
+
+    def _remember(self, task: str, ids: Sequence[str]) -> None:
+        self._mine.update(dict.fromkeys(ids, task))
+        while len(self._mine) > _REMEMBERED:
+            del self._mine[next(iter(self._mine))]
+
+    async def _trigger(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
         def trigger() -> str:
             from hatchet_sdk.types.trigger import TriggerWorkflowOptions
 
@@ -106,20 +136,53 @@ class EngineBackend:
                 raise CronNameTaken(task, name, known) from None
             raise
 
+    async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]:
+        if _in_durable_task():
+            return [await self.run(task, data, metadata) for data in inputs]
+        texts = [json.dumps(data) for data in inputs]
+        ids: list[str] = []
+
+        def trigger(chunk: Sequence[str]) -> list[str]:
+            from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
+
+            options = TriggerWorkflowOptions(additional_metadata=metadata)
+            wanted = [WorkflowRunTriggerConfig(workflow_name=task, input=text, options=options) for text in chunk]
+            return [str(reference.workflow_run_id) for reference in self._client().run_workflows(wanted)]
+
+        for chunk in _chunks(texts):
+            ids += await self._grpc(f"start {task!r}", partial(trigger, chunk), task=task)
+        self._remember(task, ids)
+        return ids
+
     async def wait(self, id: str, timeout: float) -> TaskStatus | None:
+        # First a look: the push of an end that was before it takes a second.
+        found = await self._details(id)
+        if found is not None and found.status in FINAL:
+            return found
+        return await self._wait_pushed(id, time.monotonic() + timeout, _ASK_AGAIN)
+
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
         end = time.monotonic() + timeout
-        # The push of an end that was before it takes a second.
-        at_once = await self._grpc("describe a run", lambda: self._details(id))
-        if at_once is not None and at_once.status in FINAL:
-            return at_once
+        # To ask for each of many would keep the engine from their work.
+        patience = max(_ASK_AGAIN, len(ids) * _ASK_AGAIN_EACH)
+        return list(await asyncio.gather(*(self._wait_pushed(one, end, patience) for one in ids)))
+
+    async def _wait_pushed(self, id: str, end: float, patience: float) -> TaskStatus | None:
+        """The final status of a run, as it is pushed.
+
+        Args:
+            end: by `time.monotonic()`.
+            patience: seconds after which the engine is asked, since a push can be lost with its stream.
+        """
         while (left := end - time.monotonic()) > 0:
             with suppress(asyncio.TimeoutError):
-                pushed = await asyncio.wait_for(self._pushed(id), min(left, _ASK_AGAIN))
+                pushed = await asyncio.wait_for(self._pushed(id), min(left, patience))
                 if pushed is not None:
                     return pushed
-            found = await self._seen(id, _APPEARS_WITHIN)
+            found = await self._seen(id)
             if found.status in FINAL:
                 return found
+            await asyncio.sleep(_POLL)
         return None
 
     async def cancel(self, id: str, kind: str) -> None:
@@ -128,18 +191,14 @@ class EngineBackend:
             if not await asyncio.to_thread(delete, id):
                 raise RunNotFound(id, self.where)
             return
-        try:
-            await self._cancel_run(id)
-        except RunNotFound:
-            if kind == "run":
-                raise
+        if kind != "run" and id not in self._mine and await self._details(id) is None:
             for delete in (self._rest.delete_schedule, self._rest.delete_cron):
                 if await asyncio.to_thread(delete, id):
                     return
-            raise
+        await self._cancel_run(id)
 
     async def status(self, id: str) -> TaskStatus:
-        seen = await self._seen(id, _APPEARS_WITHIN)
+        seen = await self._seen(id)
         told = await asyncio.to_thread(self._rest.run, id)
         if told is None:
             return seen
@@ -170,14 +229,15 @@ class EngineBackend:
 
     def _client(self) -> AdminClient:
         """hatchet-sdk's own client for runs, on our channel; the first call imports hatchet-sdk, which takes a second."""
+        from owlclaw_up.client.sdk import load_sdk, sdk_config
+
         opened = self._opened()
+        load_sdk()
         from hatchet_sdk.clients.admin import AdminClient
         from hatchet_sdk.clients.listeners.run_event_listener import RunEventListenerClient
         from hatchet_sdk.clients.listeners.workflow_listener import PooledWorkflowRunListener
         from hatchet_sdk.contracts.v1.workflows_pb2_grpc import AdminServiceStub
         from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
-
-        from owlclaw_up.client.sdk import sdk_config
 
         with self._lock:
             if self._admin is None:
@@ -202,71 +262,46 @@ class EngineBackend:
             if task and ("workflow names not found" in words or "workflow not found" in words):
                 raise TaskNotOnEngine(task, words) from None
             raise channel.translated(error, self._config, what) from None
+        except ValueError as error:
+            # grpc's word for a channel that was closed while the call was on its way.
+            if "closed channel" in str(error):
+                raise NotConnected(f"to {what}") from None
+            raise
 
-    async def _durable_child(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
-        """Inside a durable task a run is its child, and started once however often the task is resumed; else empty."""
-        import sys
-
-        if "hatchet_sdk" not in sys.modules:
-            return ""
-        from hatchet_sdk.runnables.contextvars import ctx_durable_context
-
-        if ctx_durable_context.get() is None:
-            return ""
-        from owlclaw_up.client.sdk import sdk_child
-
-        return await asyncio.wait_for(sdk_child(self._config, task, data, metadata), self._config.connect_timeout)
-
-    async def _seen(self, id: str, appears_within: float) -> TaskStatus:
-        """A run by gRPC.
+    async def _seen(self, id: str) -> TaskStatus:
+        """A run by gRPC; one of ours that is not to be seen yet is queued.
 
         Raises:
-            RunNotFound: it has not appeared for so many seconds.
+            RunNotFound: it is none of ours, and has not appeared within the time in which they do.
         """
-        end = time.monotonic() + appears_within
+        end = time.monotonic() + _APPEARS_WITHIN
         while True:
-            found = await self._grpc("describe a run", lambda: self._details(id))
+            found = await self._details(id)
             if found is not None:
                 return found
+            if id in self._mine:
+                return TaskStatus(id, self._mine[id], "QUEUED")
             if time.monotonic() > end:
                 raise RunNotFound(id, self.where)
             await asyncio.sleep(_POLL)
 
-    def _details(self, id: str) -> TaskStatus | None:
+    async def _details(self, id: str) -> TaskStatus | None:
         import grpc
 
-        try:
-            details = self._client().get_details(id)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return None
-            raise
-        return _status_of(details)
+        def ask() -> TaskStatus | None:
+            try:
+                return _status_of(self._client().get_details(id))
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    return None
+                raise
+
+        return await self._grpc("describe a run", ask)
 
     async def _pushed(self, id: str) -> TaskStatus | None:
         """Wait for the engine to push the end of a run; None where the stream breaks, or says too little."""
-        import grpc
-        from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest
-        from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
-
-        async def wanted() -> AsyncIterator[SubscribeToWorkflowRunsRequest]:
-            yield SubscribeToWorkflowRunsRequest(workflow_run_id=id)
-            # The engine ends its side with ours.
-            await asyncio.Event().wait()
-
-        async with channel.open_aio_channel(self._config) as opened:
-            stub = DispatcherStub(opened)
-            stream = stub.SubscribeToWorkflowRuns(wanted(), metadata=channel.authorization(self._config))
-            try:
-                async for event in stream:
-                    if event.workflow_run_id == id:
-                        return _status_of_event(event)
-            except grpc.RpcError as error:
-                if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                    raise channel.translated(error, self._config, "tell the end of a run") from None
-            finally:
-                stream.cancel()
-        return None
+        event = await self._ends.wait(id)
+        return None if event is None else _status_of_event(event)
 
     async def _cancel_run(self, id: str) -> None:
         """Ask until it has ended: a run that was triggered a moment ago is not cancelled by the first asking."""
@@ -279,7 +314,7 @@ class EngineBackend:
             stub.CancelTasks(CancelTasksRequest(external_ids=[id]), metadata=channel.authorization(self._config))
 
         end = time.monotonic() + self._config.connect_timeout
-        while (await self._seen(id, _APPEARS_WITHIN)).status not in FINAL:
+        while (await self._seen(id)).status not in FINAL:
             if time.monotonic() > end:
                 raise ServerGone(
                     self.where, "gRPC", "it took the cancel, and the run goes on",
@@ -287,6 +322,27 @@ class EngineBackend:
                 )  # fmt: skip
             await self._grpc("cancel a run", ask)
             await asyncio.sleep(_POLL)
+
+
+def _in_durable_task() -> bool:
+    """Whether a durable task runs here: a run that it starts is its child, and started once however often it is resumed."""
+    if "hatchet_sdk" not in sys.modules:
+        return False
+    from hatchet_sdk.runnables.contextvars import ctx_durable_context
+
+    return ctx_durable_context.get() is not None
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Inputs by message: so many, and so many bytes, and at least one."""
+    first, size = 0, 0
+    for number, text in enumerate(texts):
+        if number > first and (number - first >= _BULK or size + len(text) > _BULK_BYTES):
+            yield texts[first:number]
+            first, size = number, 0
+        size += len(text)
+    if first < len(texts):
+        yield texts[first:]
 
 
 def _status_of(details: WorkflowRunDetail) -> TaskStatus:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -21,7 +21,7 @@ from owlclaw_up.client.mock_context import MockContext, MockDurableContext
 from owlclaw_up.client.runs import FINAL, Schedule, TaskStatus
 from owlclaw_up.client.tasks import Task
 
-# Times of one process; a list of more would be a leak.
+# Runs that are remembered; all of a process that lives for long would be a leak.
 _KEPT = 10_000
 
 
@@ -58,8 +58,9 @@ async def attempt(task: Task, data: Mapping[str, Any], context: MockContext) -> 
             raise OutOfTime(f"Task exceeded timeout of {duration_text(task.timeout)}")
         return task.output(work.result())
     finally:
-        context.cancel()
-        work.cancel()
+        if not work.done():
+            context.cancel()
+            work.cancel()
 
 
 def context_of(
@@ -134,6 +135,12 @@ class MockBackend:
         await self._thread.call(self._keep(schedule, fire))
         return schedule.id
 
+    async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]:
+        return [await self.run(task, data, metadata) for data in inputs]
+
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
+        return list(await asyncio.gather(*(self.wait(one, timeout) for one in ids)))
+
     async def wait(self, id: str, timeout: float) -> TaskStatus | None:
         run = self._run(id)
 
@@ -188,10 +195,9 @@ class MockBackend:
     async def _start(self, name: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
         status = TaskStatus(str(uuid.uuid4()), name, "QUEUED", created=_now(), metadata=dict(metadata))
         run = self._runs[status.id] = _Run(status, data, asyncio.Event())
-        for old in [key for key, known in self._runs.items() if known.ended.is_set()][
-            : max(0, len(self._runs) - _KEPT)
-        ]:
-            del self._runs[old]
+        if len(self._runs) > _KEPT:
+            oldest = next((key for key, known in self._runs.items() if known.ended.is_set()), status.id)
+            del self._runs[oldest]
         run.work = asyncio.ensure_future(self._perform(self._tasks[name], run))
         return status.id
 

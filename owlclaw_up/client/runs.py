@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -98,8 +98,13 @@ class Backend(Protocol):
         self, task: str, data: dict[str, Any], metadata: dict[str, str], expression: str, name: str
     ) -> str: ...
 
+    async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]: ...
+
     async def wait(self, id: str, timeout: float) -> TaskStatus | None:
         """The final status of a run; None where the time is over before."""
+
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
+        """The same for each of many runs."""
 
     async def cancel(self, id: str, kind: str) -> None:
         """Cancel; `kind` is `run`, `once`, `cron`, or empty where only the id is known."""

@@ -7,12 +7,38 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.client.config import HatchetConfig
+from owlclaw_up.client.errors import BadConfig
 from owlclaw_up.client.tasks import Task
 
 if TYPE_CHECKING:
     from hatchet_sdk import Hatchet
     from hatchet_sdk.config import ClientConfig
     from hatchet_sdk.runnables.workflow import Standalone
+    from pydantic import ValidationError
+
+
+def load_sdk() -> None:
+    """Import hatchet-sdk; the first time takes a second.
+
+    Raises:
+        BadConfig: a `HATCHET_CLIENT_*` variable, or dotenv file of the working directory, that it reads while it loads.
+    """
+    from pydantic import ValidationError
+
+    try:
+        import hatchet_sdk  # noqa: F401
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError) -> BadConfig:
+    # Without the values: one of them is the token.
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"]) or error.title
+    return BadConfig(
+        f"{error.title}.{name}", "...", f"hatchet-sdk does not take it: {first['msg']}",
+        hint="it reads HATCHET_CLIENT_* variables, and .env, .env.hatchet, .env.dev and .env.local: env | grep HATCHET_",
+    )  # fmt: skip
 
 
 def sdk_config(config: HatchetConfig, *, attempts: int | None = None) -> ClientConfig:
@@ -22,21 +48,25 @@ def sdk_config(config: HatchetConfig, *, attempts: int | None = None) -> ClientC
         attempts: how often the SDK tries a call, 0 for once and by itself; None is its own default.
     """
     from hatchet_sdk.config import ClientConfig, ClientTLSConfig, HealthcheckConfig, OpenTelemetryConfig, TenacityConfig
+    from pydantic import ValidationError
 
     # pydantic-settings takes `_env_file` without declaring it.
     none: dict[str, Any] = {"_env_file": None}
-    tls = ClientTLSConfig(
-        **none, strategy=config.tls_strategy, cert_file=config.tls_cert_file or None,
-        key_file=config.tls_key_file or None, root_ca_file=config.tls_root_ca_file or None,
-        server_name=config.tls_server_name or config.host,
-    )  # fmt: skip
     retries: dict[str, Any] = {} if attempts is None else {"max_attempts": attempts}
-    return ClientConfig(
-        **none, token=config.secret.reveal(), host_port=config.host_port, server_url=config.server_url,
-        tenant_id=config.tenant_id, namespace=config.namespace, tls_config=tls,
-        healthcheck=HealthcheckConfig(**none), otel=OpenTelemetryConfig(**none),
-        tenacity=TenacityConfig(**none, **retries),
-    )  # fmt: skip
+    try:
+        tls = ClientTLSConfig(
+            **none, strategy=config.tls_strategy, cert_file=config.tls_cert_file or None,
+            key_file=config.tls_key_file or None, root_ca_file=config.tls_root_ca_file or None,
+            server_name=config.tls_server_name or config.host,
+        )  # fmt: skip
+        return ClientConfig(
+            **none, token=config.secret.reveal(), host_port=config.host_port, server_url=config.server_url,
+            tenant_id=config.tenant_id, namespace=config.namespace, tls_config=tls,
+            healthcheck=HealthcheckConfig(**none), otel=OpenTelemetryConfig(**none),
+            tenacity=TenacityConfig(**none, **retries),
+        )  # fmt: skip
+    except ValidationError as error:
+        raise _refused(error) from None
 
 
 def sdk_task(hatchet: Hatchet, task: Task) -> Standalone[Any, Any]:

@@ -43,6 +43,12 @@ class SyncClient:
     def result(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return self._wait("client.sync.result", lambda: self._client.result(*args, **kwargs))
 
+    def run_many_now(self, *args: Any, **kwargs: Any) -> list[TaskRun]:
+        return self._wait("client.sync.run_many_now", lambda: self._client.run_many_now(*args, **kwargs))
+
+    def results(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        return self._wait("client.sync.results", lambda: self._client.results(*args, **kwargs))
+
     def schedule_task(self, *args: Any, **kwargs: Any) -> Schedule:
         return self._wait("client.sync.schedule_task", lambda: self._client.schedule_task(*args, **kwargs))
 

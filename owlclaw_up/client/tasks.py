@@ -181,7 +181,14 @@ def declare(
                 name, f"{what} = {period:g} s, and the engine counts whole seconds", f"{what}={int(period) + 1}"
             )
     model = _model_of(name, function, input)
-    return Task(name, function, durable, *seconds, retries, checked, concurrency, model, is_async)
+    task = Task(name, function, durable, *seconds, retries, checked, concurrency, model, is_async)
+    if checked:
+        try:
+            task.accept(None)
+        except BadInput as error:
+            why = f"its crons start it without an input, and {error.message.partition(': ')[2]}"
+            raise BadTask(name, why, "give every field of the model a default") from None
+    return task
 
 
 def _check_name(name: object) -> None:

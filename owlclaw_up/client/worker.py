@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.client.config import HatchetConfig
 from owlclaw_up.client.errors import BadArgument, LoopRuns, WorkerFailed
-from owlclaw_up.client.sdk import sdk_config, sdk_task
+from owlclaw_up.client.sdk import load_sdk, sdk_config, sdk_task
 
 if TYPE_CHECKING:
     from owlclaw_up.client.client import HatchetClient
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("owlclaw_up.client")
 
 _MOST_SLOTS = 1000
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The variable that only gRPC reads, so that nothing else of the process changes.
 _NO_PROXY = "no_grpc_proxy"
 
@@ -93,28 +94,31 @@ class Worker:
             raise WorkerFailed("starts a process that imports the main program, which is no file here", hint)
 
     def _serve(self, config: HatchetConfig) -> None:
+        load_sdk()
         from hatchet_sdk import Hatchet
 
-        with _no_proxy_for(config):
+        with _no_proxy_for(config), _signals_restored():
             hatchet = Hatchet(config=sdk_config(config))
             made: list[Any] = [sdk_task(hatchet, self._client.tasks[name]) for name in self.tasks]
             worker = hatchet.worker(self.name, slots=self.slots, workflows=made)
+            told = _hear_signals()
             try:
                 worker.start()
             except SystemExit as end:
                 # The SDK ends the process by itself, also after a good end.
-                if end.code:
-                    raise WorkerFailed(
-                        "ended with a failure; its log, above, says why", "owlclaw-up status, then start it again"
-                    ) from None
+                if end.code or not told:
+                    why = "ended with a failure" if end.code else "ended without being told to"
+                    hint = "owlclaw-up status, then start it again"
+                    raise WorkerFailed(f"{why}; its log, above, says more", hint) from None
             except (ValueError, RuntimeError) as error:
                 raise WorkerFailed(f"did not start: {error}", "its log, above, says more") from error
 
     def _serve_mock(self) -> None:
         stopped = threading.Event()
-        before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
         made = []
-        try:
+        with _signals_restored():
+            for number in _SIGNALS:
+                signal.signal(number, lambda *_: stopped.set())
             for name in self.tasks:
                 for expression in self._client.tasks[name].crons:
                     made.append(self._client.sync.schedule_task(name, cron=expression, name=f"declared {name}"))
@@ -122,11 +126,35 @@ class Worker:
             # With a timeout, so that a signal is seen on every platform.
             while not stopped.wait(0.5):
                 pass
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            for schedule in made:
-                self._client.sync.cancel_task(schedule)
+        for schedule in made:
+            self._client.sync.cancel_task(schedule)
+
+
+@contextlib.contextmanager
+def _signals_restored() -> Iterator[None]:
+    """Put back, afterwards, what signals meant before."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hear_signals() -> list[int]:
+    """Take note of every signal that ends a worker, on its way to the SDK's handler."""
+    told: list[int] = []
+
+    def hear(inner: Any) -> Any:
+        def handler(number: int, frame: Any) -> None:
+            told.append(number)
+            inner(number, frame)
+
+        return handler
+
+    for number in _SIGNALS:
+        signal.signal(number, hear(signal.getsignal(number)))
+    return told
 
 
 @contextlib.contextmanager
