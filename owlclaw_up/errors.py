@@ -237,6 +237,22 @@ class EngineUnusable(PreconditionError):
         self.code = code
 
 
+class MigrationsUnusable(PreconditionError):
+    """The application's migrations cannot be run; nothing was changed. `code` says which of their faults it is."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
+class DumpUnusable(PreconditionError):
+    """A dump cannot be made or used; nothing was changed. `code` says why."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
 class BinaryNotRunnable(PreconditionError):
     code = "binary-not-runnable"
 
@@ -342,6 +358,40 @@ class DockerAway(ApplyFailed):
             "docker-away", f"the Docker engine at {address} does not answer any more: it could not {what}",
             hint="start it again, then: owlclaw-up", detail=words,
         )  # fmt: skip
+
+
+class MigrationFailed(ApplyFailed):
+    """A migration of the application failed.
+
+    Attributes:
+        step: which one, as Alembic names it.
+    """
+
+    code = "migration-failed"
+    _HINTS: ClassVar[dict[str, str]] = {
+        "42501": "what only a superuser may do is done before: owlclaw-up db init (it makes vector and pgcrypto)",
+        "0A000": "the server lacks that extension: owlclaw-up db init says how to install it",
+        "58P01": "the server lacks that extension: owlclaw-up db init says how to install it",
+    }
+
+    def __init__(self, step: str, why: str, state: str, words: str) -> None:
+        hint = self._HINTS.get(state, "mend the migration, then: owlclaw-up db migrate")
+        super().__init__(self.code, f"migration {step} failed: {why}", hint=hint, detail=words)
+        self.step = step
+
+
+class MigrationBlocked(ApplyFailed):
+    """Another session holds a lock that a migration needs."""
+
+    code = "migration-blocked"
+
+    def __init__(self, step: str, seconds: float, blocker: object, database: str) -> None:
+        what = f"migration {step}" if step else "the migration"
+        super().__init__(
+            self.code,
+            f"{what} waited {seconds:.0f} s for a lock of {blocker}",
+            hint=f'look: psql -d {database} -c "table pg_stat_activity"; wait for it, or end it there; then: owlclaw-up db migrate',
+        )
 
 
 class TimedOut(ApplyFailed):

@@ -38,9 +38,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "modes": ("server_choice", "compose_design", "modes", "design"),
     "planner": ("planner",),
     "executor": ("executor",),
-    "environment": ("project", "standing", "environment", "databases", "database_status"),
+    "environment": ("project", "standing", "environment", "databases", "database_status", "application_migrations"),
     "client": ("client.",),
     "proof": ("proof.",),
+    "baseline": ("baseline.",),
     "views": ("views.",),
     "cli": ("cli.", "__main__"),
     "facade": ("",),
@@ -67,13 +68,17 @@ MAY: dict[str, set[str]] = {
     "client": {"errors", "model", "text"},
     # A program of its own, run as a file: it knows nothing of us.
     "proof": set(),
+    # Scripts that Alembic runs.
+    "baseline": set(),
     "views": {"model"},
     "cli": set(GROUPS) - {"proof"},
     "facade": {"errors", "model", "settings", "environment"},
 }
 # Library -> the only files or folders that may import it.
 VENDORS: dict[str, tuple[str, ...]] = {
-    "psycopg": ("host/postgres.py",),
+    "alembic": ("host/migrations.py", "host/migration_errors.py", "baseline/"),
+    "sqlalchemy": ("baseline/",),
+    "psycopg": ("host/postgres.py", "host/swap.py"),
     "docker": ("host/docker.py", "host/docker_engines.py"),
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),

@@ -36,7 +36,7 @@ PAGES = sorted(
     [*DOCS.rglob("*.md"), *(ROOT / "templates").rglob("*.md"), *ROOT.glob("[A-Z]*.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )  # fmt: skip
-ERROR_CALLS = {"ApplyFailed", "EngineUnusable", "PostgresUnusable", "refused"}
+ERROR_CALLS = {"ApplyFailed", "DumpUnusable", "EngineUnusable", "MigrationsUnusable", "PostgresUnusable", "refused"}
 
 
 def read(path: Path) -> str:

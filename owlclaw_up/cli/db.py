@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -89,5 +90,67 @@ def db_reset_test(
             if not ui.confirm(question, "db reset-test", yes=yes):
                 return Outcome("db reset-test", "ok", 0, project=project.root, data={"declined": True})
         return databases.reset_test(project, name, listener)
+
+    end(ui.run(work))
+
+
+@app.command("migrate")
+def db_migrate(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="REV", help="A revision, +N, -N or base; for --sql also FROM:TO. [default: heads]"
+        ),
+    ] = "heads",
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL, run nothing, connect to nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, change nothing.")] = False,
+    no_dump: Annotated[bool, typer.Option("--no-dump", help="Keep no dump first.")] = False,
+    admin_url: AdminUrl = None,
+    yes: Yes = False,
+    timeout: Timeout = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Run the application's migrations (Alembic) on its database; a dump is kept first."""
+    ui = Ui("db migrate", as_json, quiet, verbose, no_color)
+
+    def work(listener: Listener) -> Outcome:
+        from owlclaw_up import application_migrations as migrations
+
+        project = open_project(project_dir, admin_url=admin_url, timeout=timeout)
+        if sql:
+            return migrations.migration_sql(project, to)
+
+        def ask(question: str) -> bool:
+            return ui.confirm(question, "db migrate", yes=yes)
+
+        return migrations.migrate(project, listener, to=to, ask=ask, dry_run=dry_run, dump=not no_dump)
+
+    end(ui.run(work))
+
+
+@app.command("restore")
+def db_restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A dump, such as those in .owlclaw-up/dumps.")],
+    admin_url: AdminUrl = None,
+    yes: Yes = False,
+    timeout: Timeout = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Put a dump in the place of the database that it is of."""
+    ui = Ui("db restore", as_json, quiet, verbose, no_color)
+
+    def work(listener: Listener) -> Outcome:
+        from owlclaw_up import application_migrations as migrations
+
+        project = open_project(project_dir, admin_url=admin_url, timeout=timeout)
+        return migrations.restore(project, listener, file, lambda question: ui.confirm(question, "db restore", yes=yes))
 
     end(ui.run(work))

@@ -6,10 +6,13 @@ What the engine refuses becomes an error of ours here, its own words in the deta
 from __future__ import annotations
 
 import contextlib
+import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
@@ -182,6 +185,44 @@ class DockerEngine:
                 code = self._client.exec_inspect(created)["ExitCode"]
         return Ran(tuple(argv), -9 if code is None else code, parts.text(0), parts.text(1), time.monotonic() - begun)
 
+    def execute_into(
+        self,
+        container: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        write: Callable[[bytes], object],
+        timeout: float,
+    ) -> Ran:
+        """As `execute`, with an environment of its own; what it prints is written as it comes, and not kept.
+
+        Args:
+            env: secrets may be among it: no command line and no log has it.
+        """
+        begun = time.monotonic()
+        with self._translated(f"run {argv[0]} in {container}"):
+            created = self._client.exec_create(
+                container, list(argv), stdout=True, stderr=True, tty=False, environment=dict(env)
+            )["Id"]
+            with contextlib.closing(self._connect(int(timeout) + 5)) as client:
+                parts = _Streams(client.exec_start(created, stream=True, demux=True), write)
+                parts.join(timeout)
+                code = self._client.exec_inspect(created)["ExitCode"]
+        if parts.failure is not None:
+            raise parts.failure
+        return Ran(tuple(argv), -9 if code is None else code, "", parts.text(1), time.monotonic() - begun)
+
+    def put(self, container: str, source: Path, target: str) -> None:
+        """Copy a file into a container, readable by its programs."""
+        with tempfile.TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                entry = tar.gettarinfo(str(source), arcname=target.lstrip("/"))
+                entry.mode, entry.uid, entry.gid = 0o644, 0, 0
+                with source.open("rb") as file:
+                    tar.addfile(entry, file)
+            archive.seek(0)
+            with self._translated(f"copy a file into {container}"):
+                self._client.put_archive(container, "/", archive)
+
     def run(
         self,
         image: str,
@@ -259,16 +300,25 @@ class DockerEngine:
 class _Streams:
     """Both streams of a container or an exec, read while it runs."""
 
-    def __init__(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(
+        self, pairs: Iterator[tuple[bytes | None, bytes | None]], write: Callable[[bytes], object] | None = None
+    ) -> None:
         self._parts: tuple[list[bytes], list[bytes]] = ([], [])
+        self._write = write or self._parts[0].append
+        # Of writing it; what reading fails of shows in the exit code.
+        self.failure: OSError | None = None
         self._thread = threading.Thread(target=self._read, args=(pairs,), daemon=True)
         self._thread.start()
 
     def _read(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            for pair in pairs:
-                for into, part in zip(self._parts, pair, strict=True):
-                    into.append(part or b"")
+            for out, err in pairs:
+                self._parts[1].append(err or b"")
+                try:
+                    self._write(out or b"")
+                except OSError as error:
+                    self.failure = error
+                    return
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)

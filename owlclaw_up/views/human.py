@@ -25,7 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import databases
+from owlclaw_up.views import databases, migrations
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -110,7 +110,11 @@ class Progress:
         spinner = Spinner("dots", Text(f" {self._title}  {self._text}"))
         if self.live is None:
             console = Console(file=self.stream, no_color=not self.colour, highlight=False)
-            self.live = Live(Group(spinner, *bars), console=console, transient=True, refresh_per_second=12)
+            # Who runs foreign code in this process redirects its output himself.
+            self.live = Live(
+                Group(spinner, *bars), console=console, transient=True, refresh_per_second=12, redirect_stdout=False,
+                redirect_stderr=False,
+            )  # fmt: skip
             self.live.start()
         else:
             self.live.update(Group(spinner, *bars))
@@ -175,6 +179,8 @@ class Screen:
             "status": self._status,
             "down": self._down,
             "smoke": self._smoke_screen,
+            "db migrate": lambda outcome, verbose: migrations.show(outcome, self.put),
+            "db restore": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db init": self._databases,
             "db reset-test": self._databases,
             "db status": self._databases,

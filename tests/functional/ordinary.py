@@ -57,6 +57,12 @@ class OrdinaryCli(Cli):
         self.history.append(result)
         return result
 
+    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*as_ordinary_user(), sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env},
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
     def own(self, path: Path) -> Path:
         """Give a file or folder to the user who runs the command."""
         if os.geteuid() == 0:
