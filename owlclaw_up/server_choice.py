@@ -81,7 +81,10 @@ def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnus
             ),
             "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
             "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
-            "tls": (f"{where} and this client do not agree on TLS ({source})", "add ?sslmode=require or disable"),
+            "tls": (
+                f"{where} and this client do not agree on TLS ({source})",
+                "add ?sslmode=require or disable; verify-full wants sslrootcert=FILE too",
+            ),
         }
         message, hint = texts.get(look.kind, (f"{where} cannot be used ({source})", "see the detail"))
         return PostgresUnusable(f"postgres-{look.kind}", message, hint=hint, detail=look.detail)

@@ -126,13 +126,16 @@ def missing_extension(
         "vector": f"install pgvector for that server (Debian: apt-get install postgresql-{major or 'NN'}-pgvector)",
         "pgcrypto": "install that server's contrib package (Debian: apt-get install postgresql-contrib)",
     }.get(extension, "install it for that server")
+    why = refusal.detail.splitlines()[0] if refusal else "the server does not have it"
     if refusal is not None and refusal.kind == "privilege":
         install = f'as a superuser there: psql -d {databases[0]} -c "CREATE EXTENSION {extension}"'
+        # Which right is missing stands in the server's own hint.
+        why = " ".join(refusal.detail.split())
     return Finding(
         id=f"postgres.extension.{extension}",
         level="warn",
         title=f"extension {extension} is not in database {' and '.join(databases)}",
-        detail=refusal.detail.splitlines()[0] if refusal else "the server does not have it",
+        detail=why,
         hint=install,
     )
 

