@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import NativeEngine, StackSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.compose import container_name
-from owlclaw_up.steps.containers import ENGINE, StartContainerEngine
+from owlclaw_up.steps.containers import StartContainerEngine
 from owlclaw_up.steps.engine import StartEngine
 
 _STOP_SECONDS = 30
@@ -19,18 +20,16 @@ def why_not(spec: StackSpec) -> str:
     return ""
 
 
-def restart_engine(run: Run, spec: StackSpec, ledger: Ledger) -> str:
+def restart_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     """Stop the running engine and have it ready again, on the same database, ports and keys.
-
-    Returns:
-        How that went, in a few words.
 
     Raises:
         UpError: it does not come up again.
     """
     if isinstance(spec.engine, NativeEngine):
-        return StartEngine(spec, ledger).apply(run).detail
+        StartEngine(spec, ledger).apply(run)
+        return
     assert spec.compose is not None
     docker = run.host.docker(spec.compose.docker.address)
     docker.stop(container_name(spec.compose.project, ENGINE), timeout=_STOP_SECONDS)
-    return StartContainerEngine(spec, ledger).apply(run).detail
+    StartContainerEngine(spec, ledger).apply(run)

@@ -55,6 +55,11 @@ class Prove:
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def of_this_environment(self, facts: Facts) -> bool:
+        """Whether nothing that the proof on record rests on has changed since."""
+        sdk = found(facts.sdk)
+        return bool(self.ledger.recall("smoke").get("fingerprint") == self._fingerprint(sdk.version if sdk else ""))
+
     def outdated(self) -> bool:
         return self.ledger.vault.token != self._token
 
@@ -62,7 +67,6 @@ class Prove:
         if self.spec.smoke == "none":
             return Change(Action.SKIP, "not asked for")
         kept = self.ledger.recall("smoke")
-        sdk = found(facts.sdk)
         stands = facts.our_stack.engine_ready or self.spec.engine is None
         if (
             not self.spec.smoke_again
@@ -70,7 +74,7 @@ class Prove:
             and kept.get("status") == "passed"
             # The long proof holds what the quick one does.
             and kept.get("level") in (self.spec.smoke, "full")
-            and kept.get("fingerprint") == self._fingerprint(sdk.version if sdk else "")
+            and self.of_this_environment(facts)
         ):
             return unchanged(f"proved at {kept['at']}, and nothing it rests on has changed")
         return Change(Action.RUN, self._what())
@@ -144,9 +148,10 @@ class Prove:
         if refused:
             return {"refused": refused}
         try:
-            return {"restarted": restart_engine(run, self.spec, self.ledger)}
+            restart_engine(run, self.spec, self.ledger)
         except UpError as error:
             return {"failed": error.message}
+        return {}
 
     def _line(self, text: str) -> None:
         """One line of the program: a proof, what it is at, or something that it wants done."""
@@ -173,7 +178,7 @@ class Prove:
         run.say("a worker is starting" if self.spec.engine else "mock run")
         self._say = run.say
         child = self._child or self._start(run)
-        child.send(json.dumps({"env": env, "seconds": seconds}))
+        child.send(json.dumps({"env": env, "seconds": seconds, "level": self.spec.smoke}))
         if self.spec.smoke == "full":
             self._serve(run, child, seconds + 15)
         ran = child.wait(seconds + 15)

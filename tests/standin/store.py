@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import psycopg
 
+from .crons import fires
 from .database import Dsn
 from .golang import DurationError, parse_duration
 from .misbehave import fault
@@ -26,6 +27,8 @@ WORKER_LOST_SECONDS = 30.0
 WORKER_INACTIVE_SECONDS = 5.0
 PARTITION_SECONDS = 60.0
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+# A run is not to be seen, nor to be cancelled, for a moment after it was started.
+APPEARS_SECONDS = 0.05
 PARTITION_TABLES = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition")
 
 
@@ -112,6 +115,11 @@ class Run:
     memos: dict[str, str] = field(default_factory=dict)
 
     @property
+    def appeared(self) -> bool:
+        """Say whether others than its worker know of it yet."""
+        return time.time() - self.created > APPEARS_SECONDS
+
+    @property
     def display_name(self) -> str:
         """The name the real engine shows: the workflow's and the milliseconds of its start."""
         return f"{self.workflow}-{int(self.created * 1000)}"
@@ -127,6 +135,21 @@ class Schedule:
     input: str
     metadata: dict[str, Any]
     at: float
+
+
+@dataclass
+class Cron:
+    """A run that starts again and again; ``declared`` with its workflow, or made by a client."""
+
+    id: str
+    tenant: str
+    workflow: str
+    name: str
+    expression: str
+    input: str
+    metadata: dict[str, Any]
+    declared: bool = False
+    created: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -156,6 +179,8 @@ class Store:
         self.workflows: dict[str, Workflow] = {}
         self.runs: dict[str, Run] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.crons: dict[str, Cron] = {}
+        self._crons_until = int(time.time())
         self.workers: dict[str, Worker] = {}
         self.listening: dict[str, asyncio.Queue[tuple[str, Run]]] = {}
         self.held_until = 0.0
@@ -183,6 +208,7 @@ class Store:
             "workflow": (self.workflows, Workflow),
             "run": (self.runs, Run),
             "schedule": (self.schedules, Schedule),
+            "cron": (self.crons, Cron),
             "worker": (self.workers, Worker),
         }
         for kind, number, body in await self.database.rows("SELECT kind, id, body FROM standin_document ORDER BY id"):
@@ -228,7 +254,7 @@ class Store:
                 lease,
             )
 
-    async def save(self, kind: str, item: Workflow | Run | Schedule | Worker) -> None:
+    async def save(self, kind: str, item: Workflow | Run | Schedule | Cron | Worker) -> None:
         """Write one item through to the database and wake whoever waits for a change."""
         await self.database.rows(
             'INSERT INTO standin_document (kind, id, "tenantId", body) VALUES (%s, %s, %s, %s) '
@@ -239,6 +265,24 @@ class Store:
         self._wake.set()
         async with self._changed:
             self._changed.notify_all()
+
+    async def forget(self, kind: str, item: Schedule | Cron) -> None:
+        """Remove a schedule or a cron."""
+        (self.schedules if kind == "schedule" else self.crons).pop(item.id, None)
+        await self.database.rows("DELETE FROM standin_document WHERE kind = %s AND id = %s", (kind, item.id))
+
+    async def declare_crons(self, workflow: Workflow, expressions: Sequence[str], data: str) -> None:
+        """Keep the crons that a workflow is registered with, instead of those of its last registration."""
+        known = [
+            c for c in self.crons.values() if c.declared and (c.tenant, c.workflow) == (workflow.tenant, workflow.name)
+        ]
+        for cron in known:
+            if cron.expression not in expressions:
+                await self.forget("cron", cron)
+        for expression in set(expressions) - {cron.expression for cron in known}:
+            cron = Cron(str(uuid4()), workflow.tenant, workflow.name, "", expression, data, {}, declared=True)
+            self.crons[cron.id] = cron
+            await self.save("cron", cron)
 
     async def save_worker(self, worker: Worker) -> None:
         """Write a worker to its document and to the "Worker" table that others read."""
@@ -291,8 +335,8 @@ class Store:
             await self.save("run", run)
 
     async def cancel(self, run: Run) -> None:
-        """Cancel a run and tell its worker."""
-        if run.status in FINAL:
+        """Cancel a run and tell its worker; one that has not appeared yet goes on."""
+        if run.status in FINAL or not run.appeared:
             return
         self.tell(run, "cancel")
         await self.finish(run, "CANCELLED")
@@ -342,22 +386,23 @@ class Store:
             key=lambda run: run.number,
         )
         for run in waiting:
-            workflow = self.workflow(run.tenant, run.workflow)
-            for worker in self.workers.values():
-                fits = (
-                    workflow is not None
-                    and worker.id in self.listening
-                    and not worker.paused
-                    and self.is_active(worker)
-                    and worker.tenant == run.tenant
-                    and workflow.action in worker.actions
-                    and self._free(worker, self._kind(run)) > 0
-                )
-                if fits:
-                    run.worker = worker.id
-                    self.tell(run, "start")
-                    await self.save("run", run)
-                    break
+            workflow, kind = self.workflow(run.tenant, run.workflow), self._kind(run)
+            fitting = [
+                worker
+                for worker in self.workers.values()
+                if workflow is not None
+                and worker.id in self.listening
+                and not worker.paused
+                and self.is_active(worker)
+                and worker.tenant == run.tenant
+                and workflow.action in worker.actions
+                and self._free(worker, kind) > 0
+            ]
+            if fitting:
+                # The work is spread: whoever has most room gets the next.
+                run.worker = max(fitting, key=lambda worker: self._free(worker, kind)).id
+                self.tell(run, "start")
+                await self.save("run", run)
 
     async def requeue(self, run: Run) -> None:
         """Put a run back into the queue, for another attempt or because its worker is lost."""
@@ -368,9 +413,19 @@ class Store:
 
     async def _tick(self) -> None:
         now = time.time()
+        seconds_passed, self._crons_until = range(self._crons_until + 1, int(now) + 1), int(now)
+        for second in seconds_passed:
+            for cron in [item for item in self.crons.values() if fires(item.expression, second)]:
+                told = {
+                    "hatchet__cron_expression": cron.expression,
+                    "hatchet__cron_name": cron.name,
+                    "hatchet__cron_scheduled_at": datetime.fromtimestamp(second, timezone.utc).strftime(
+                        "%Y-%m-%dT%H:%M:%SZ"
+                    ),
+                }
+                await self.trigger(cron.tenant, cron.workflow, cron.input, cron.metadata | told)
         for schedule in [item for item in self.schedules.values() if item.at <= now]:
-            del self.schedules[schedule.id]
-            await self.database.rows("DELETE FROM standin_document WHERE kind = 'schedule' AND id = %s", (schedule.id,))
+            await self.forget("schedule", schedule)
             await self.trigger(schedule.tenant, schedule.workflow, schedule.input, schedule.metadata)
         for run in [item for item in self.runs.values() if item.status not in FINAL]:
             workflow = self.workflow(run.tenant, run.workflow)
@@ -383,7 +438,7 @@ class Store:
                 await self.finish(run, "FAILED", error="SCHEDULING_TIMED_OUT")
             elif run.started and run.worker and now - run.started > seconds(workflow.timeout, 60):
                 self.tell(run, "cancel")
-                await self.finish(run, "FAILED", error="task exceeded timeout of " + workflow.timeout)
+                await self.finish(run, "FAILED", error="Task exceeded timeout of " + workflow.timeout)
 
     async def serve(self) -> None:
         """Assign, time out and beat until cancelled; while the database is away nothing moves."""
