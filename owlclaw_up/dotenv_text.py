@@ -177,6 +177,18 @@ def values(data: bytes) -> dict[str, str]:
     return {key: item.value for key, item in _effective(_scan(_decode(data))).items()}
 
 
+def broken_lines(data: bytes) -> tuple[int, ...]:
+    """Give the lines that python-dotenv cannot read and leaves out, with a line in its log.
+
+    Args:
+        data: the file's bytes.
+
+    Raises:
+        DotenvError: see `parse`.
+    """
+    return tuple(item.line for item in _scan(_decode(data)) if item.kind == "broken")
+
+
 def raw_values(data: bytes, keys: Iterable[str]) -> dict[str, str | None]:
     """Give the text of the keys' values as written, for `restore`; None for a key that has no value.
 

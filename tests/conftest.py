@@ -157,8 +157,8 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def new_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli]]:
+@contextlib.contextmanager
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli]]:
     """A maker of projects; each is purged at the end, whatever the test did."""
     made: list[Cli] = []
 
@@ -186,6 +186,20 @@ def new_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
         shutil.rmtree(cli.root.parent, ignore_errors=True)
+
+
+@pytest.fixture
+def new_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli]]:
+    """A maker of projects for one test."""
+    with projects(tmp_path_factory) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def new_module_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli]]:
+    """A maker of projects that the tests of a module share."""
+    with projects(tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

