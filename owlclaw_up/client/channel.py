@@ -151,6 +151,8 @@ def _why(hop: str, code: str, words: str) -> str:
     low = words.lower()
     if "connection refused" in low:
         return "nobody listens there"
+    if "timed out" in low:
+        return "nothing came back in time"
     if hop == "TLS":
         return "the two do not agree on TLS"
     if hop == "name resolution":

@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 _GET_VERSION = "/Dispatcher/GetVersion"
 # An engine that restarts is away for about a second.
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 # A run is not to be seen for a moment after it was triggered, nor to be cancelled.
-_APPEARS_WITHIN = 3.0
+_APPEARS_WITHIN = 1.0
 _POLL = 0.1
 # Seconds, for one and for each of many.
 _ASK_AGAIN = 5.0
@@ -67,8 +67,8 @@ class EngineBackend:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._admin: AdminClient | None = None
-        # Runs that were started here: one that is not to be seen yet is no unknown one.
-        self._mine: dict[str, str] = {}
+        # Runs that were started here, as last heard of: one that is not to be seen yet is no unknown one.
+        self._mine: dict[str, TaskStatus] = {}
 
     @property
     def where(self) -> str:
@@ -101,25 +101,27 @@ class EngineBackend:
         return made
 
     def _remember(self, task: str, ids: Sequence[str]) -> None:
-        self._mine.update(dict.fromkeys(ids, task))
+        self._mine.update({each: TaskStatus(each, task, "QUEUED") for each in ids})
         while len(self._mine) > _REMEMBERED:
             del self._mine[next(iter(self._mine))]
 
     async def _trigger(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
         def trigger() -> str:
+            client = self._client()
             from hatchet_sdk.types.trigger import TriggerWorkflowOptions
 
             options = TriggerWorkflowOptions(additional_metadata=metadata)
-            return str(self._client().run_workflow(task, json.dumps(data), options).workflow_run_id)
+            return str(client.run_workflow(task, json.dumps(data), options).workflow_run_id)
 
         return await self._grpc(f"start {task!r}", trigger, task=task)
 
     async def schedule(self, task: str, data: dict[str, Any], metadata: dict[str, str], at: datetime) -> str:
         def schedule() -> str:
+            client = self._client()
             from hatchet_sdk.types.trigger import ScheduleTriggerWorkflowOptions
 
             options = ScheduleTriggerWorkflowOptions(additional_metadata=metadata)
-            made = self._client().schedule_workflow(task, [at], json.dumps(data), options)
+            made = client.schedule_workflow(task, [at], json.dumps(data), options)
             return str(made.scheduled_workflows[0].id)
 
         return await self._grpc(f"schedule {task!r}", schedule, task=task)
@@ -143,11 +145,12 @@ class EngineBackend:
         ids: list[str] = []
 
         def trigger(chunk: Sequence[str]) -> list[str]:
+            client = self._client()
             from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
 
             options = TriggerWorkflowOptions(additional_metadata=metadata)
             wanted = [WorkflowRunTriggerConfig(workflow_name=task, input=text, options=options) for text in chunk]
-            return [str(reference.workflow_run_id) for reference in self._client().run_workflows(wanted)]
+            return [str(reference.workflow_run_id) for reference in client.run_workflows(wanted)]
 
         for chunk in _chunks(texts):
             ids += await self._grpc(f"start {task!r}", partial(trigger, chunk), task=task)
@@ -178,6 +181,8 @@ class EngineBackend:
             with suppress(asyncio.TimeoutError):
                 pushed = await asyncio.wait_for(self._pushed(id), min(left, patience))
                 if pushed is not None:
+                    if id in self._mine:
+                        self._mine[id] = pushed
                     return pushed
             found = await self._seen(id)
             if found.status in FINAL:
@@ -277,10 +282,11 @@ class EngineBackend:
         end = time.monotonic() + _APPEARS_WITHIN
         while True:
             found = await self._details(id)
-            if found is not None:
+            heard = self._mine.get(id)
+            if found is not None and (found.status in FINAL or heard is None or heard.status not in FINAL):
                 return found
-            if id in self._mine:
-                return TaskStatus(id, self._mine[id], "QUEUED")
+            if heard is not None:
+                return heard
             if time.monotonic() > end:
                 raise RunNotFound(id, self.where)
             await asyncio.sleep(_POLL)

@@ -10,8 +10,10 @@ import asyncio
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 from owlclaw_up.client import cron
@@ -23,6 +25,8 @@ from owlclaw_up.client.tasks import Task
 
 # Runs that are remembered; all of a process that lives for long would be a leak.
 _KEPT = 10_000
+# The metadata of the run that is going on: one that it starts inherits it, as on an engine.
+_PARENT: ContextVar[Mapping[str, Any]] = ContextVar("owlclaw_up_mock_parent", default=MappingProxyType({}))
 
 
 def _now() -> datetime:
@@ -106,7 +110,7 @@ class MockBackend:
         self._slots.clear()
 
     async def run(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
-        return await self._thread.call(self._start(task, data, metadata))
+        return await self._thread.call(self._start(task, data, {**_PARENT.get(), **metadata}))
 
     async def schedule(self, task: str, data: dict[str, Any], metadata: dict[str, str], at: datetime) -> str:
         async def fire() -> None:
@@ -214,6 +218,7 @@ class MockBackend:
 
     async def _attempts(self, task: Task, run: _Run) -> None:
         error = ""
+        _PARENT.set(run.status.metadata)
         for retry in range(task.retries + 1):
             run.context = context_of(task, run.status.id, run.data, run.status.metadata, retry)
             run.status = replace(run.status, status="RUNNING", started=run.status.started or _now())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from owlclaw_up.client.config import HatchetConfig
 from owlclaw_up.client.errors import EngineRefused, ServerGone, TokenRefused
 from owlclaw_up.client.runs import TaskStatus
+from owlclaw_up.client.sdk import load_sdk
 
 if TYPE_CHECKING:
     from hatchet_sdk.clients.rest.api.workflow_api import WorkflowApi
@@ -47,6 +48,7 @@ class EngineRest:
         Args:
             workflow: id of a workflow, not its name.
         """
+        load_sdk()
         from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
 
         def ask(client: ApiClient) -> Any:
@@ -81,6 +83,7 @@ class EngineRest:
         Raises:
             EngineRefused: with the engine's words.
         """
+        load_sdk()
         from hatchet_sdk.clients.rest.models.create_cron_workflow_trigger_request import (
             CreateCronWorkflowTriggerRequest,
         )
@@ -151,6 +154,7 @@ class EngineRest:
         Raises:
             ServerGone, TokenRefused, EngineRefused: as the names say.
         """
+        load_sdk()
         from hatchet_sdk.clients.rest import exceptions
         from hatchet_sdk.clients.rest.api_client import ApiClient
         from hatchet_sdk.clients.rest.configuration import Configuration

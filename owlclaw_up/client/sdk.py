@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,10 +25,15 @@ def load_sdk() -> None:
     Raises:
         BadConfig: a `HATCHET_CLIENT_*` variable, or dotenv file of the working directory, that it reads while it loads.
     """
+    if "hatchet_sdk" in sys.modules:
+        return
     from pydantic import ValidationError
 
     try:
-        import hatchet_sdk  # noqa: F401
+        with warnings.catch_warnings():
+            # It uses what a newer tenacity calls old, which is not for its users to mend.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import hatchet_sdk  # noqa: F401
     except ValidationError as error:
         raise _refused(error) from None
 
@@ -85,7 +92,7 @@ def sdk_task(hatchet: Hatchet, task: Task) -> Standalone[Any, Any]:
 
 
 def _wrapped(task: Task) -> Callable[[Any, Any], Any]:
-    # Without annotations: the SDK would resolve the function's own, which may be there for type checkers only.
+    # Without the function's annotations, which may be there for type checkers only: the SDK would resolve them.
     async def run(input, ctx):  # type: ignore[no-untyped-def]
         return task.output(await task.function({} if input is None else input, ctx))
 
@@ -94,6 +101,7 @@ def _wrapped(task: Task) -> Callable[[Any, Any], Any]:
 
     wrapped = run if task.is_async else run_blocking
     wrapped.__name__ = task.name
+    wrapped.__annotations__ = {"return": dict[str, Any]}
     return wrapped
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import grpc.aio
@@ -27,7 +28,7 @@ from .contracts import (
     workflows_pb2,
     workflows_pb2_grpc,
 )
-from .misbehave import version
+from .misbehave import fault, version
 from .rest import payload
 from .store import FINAL, Run, Schedule, Store, Worker, Workflow, seconds
 from .tokens import TokenRefusedError
@@ -36,6 +37,8 @@ from .tokens import TokenRefusedError
 Message = Any
 Context = Any
 
+_NAME = re.compile(r"[a-zA-Z0-9.\-_]+")
+_NAME_RULE = r"Hatchet names must match the regex ^[a-zA-Z0-9\.\-_]+$"
 _STEP = dispatcher_pb2.StepActionEventType
 
 
@@ -64,6 +67,17 @@ class _Service:
     async def _run(self, context: Context, tenant: str, number: str) -> Run:
         run = self._store.runs.get(number)
         if run is None or run.tenant != tenant:
+            return await _abort(context, grpc.StatusCode.NOT_FOUND, "workflow run not found")
+        return run
+
+    async def _seen(self, context: Context, tenant: str, number: str) -> Run:
+        """Give a run that a client asks for, which does not see it at once."""
+        try:
+            UUID(number)
+        except ValueError:
+            return await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "invalid external id")
+        run = await self._run(context, tenant, number)
+        if not run.appeared:
             return await _abort(context, grpc.StatusCode.NOT_FOUND, "workflow run not found")
         return run
 
@@ -189,6 +203,8 @@ class Dispatcher(_Service, dispatcher_pb2_grpc.DispatcherServicer):  # type: ign
         if kind in (_STEP.Value("STEP_EVENT_TYPE_STARTED"), _STEP.Value("STEP_EVENT_TYPE_ACKNOWLEDGED")):
             run.status, run.started = "RUNNING", run.started or time.time()
             await self._store.save("run", run)
+        elif kind == _STEP.Value("STEP_EVENT_TYPE_COMPLETED") and fault("lite.fail-runs"):
+            await self._store.finish(run, "FAILED", error="told to fail")
         elif kind == _STEP.Value("STEP_EVENT_TYPE_COMPLETED"):
             await self._store.finish(run, "COMPLETED", output=request.event_payload or None)
         elif kind == _STEP.Value("STEP_EVENT_TYPE_CANCELLED"):
@@ -237,9 +253,10 @@ class Dispatcher(_Service, dispatcher_pb2_grpc.DispatcherServicer):  # type: ign
             task_run_external_id=run.id, task_name=workflow.task if workflow else run.workflow, job_run_id=run.id
         )
         if run.status == "COMPLETED":
-            result.output = run.output or "null"
-        else:
-            result.error = run.error or f"task run {run.status.lower()}"
+            result.output = run.output or ""
+        elif run.status == "FAILED":
+            result.error = run.error
+        # A cancelled run has neither.
         event = dispatcher_pb2.WorkflowRunEvent(workflow_run_id=run.id, results=[result])
         event.event_timestamp.CopyFrom(_timestamp(run.finished or time.time()))
         return event
@@ -437,6 +454,16 @@ class AdminService(_Service, v1_workflows_pb2_grpc.AdminServiceServicer):  # typ
         if len(request.tasks) != 1:
             await _abort(context, grpc.StatusCode.UNIMPLEMENTED, "the stand-in runs workflows of one task only")
         task = request.tasks[0]
+        wrong = [
+            f"validation failed on field 'CreateWorkflowVersionOpts.{field}': {_NAME_RULE}"
+            for field, name in (("Name", request.name), ("Tasks[0].ReadableId", task.readable_id))
+            if not _NAME.fullmatch(name)
+        ]
+        if wrong:
+            lines = "".join(f"{number}: {text}\n" for number, text in enumerate(wrong))
+            await _abort(
+                context, grpc.StatusCode.INVALID_ARGUMENT, f"Validation failed with the following errors:\n{lines}"
+            )
         workflow = await self._store.put_workflow(
             Workflow(
                 id=str(uuid4()),
@@ -451,6 +478,7 @@ class AdminService(_Service, v1_workflows_pb2_grpc.AdminServiceServicer):  # typ
                 durable=task.is_durable,
             )
         )
+        await self._store.declare_crons(workflow, list(request.cron_triggers), request.cron_input or "{}")
         return v1_workflows_pb2.CreateWorkflowVersionResponse(id=workflow.version, workflow_id=workflow.id)
 
     async def TriggerWorkflowRun(self, request: Message, context: Context) -> Message:
@@ -467,6 +495,10 @@ class AdminService(_Service, v1_workflows_pb2_grpc.AdminServiceServicer):  # typ
         """Cancel runs by their ids."""
         tenant = await self._tenant(context)
         for number in request.external_ids:
+            try:
+                UUID(number)
+            except ValueError:
+                await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, "invalid external id")
             run = self._store.runs.get(number)
             if run is not None and run.tenant == tenant:
                 await self._store.cancel(run)
@@ -474,7 +506,7 @@ class AdminService(_Service, v1_workflows_pb2_grpc.AdminServiceServicer):  # typ
 
     async def GetRunDetails(self, request: Message, context: Context) -> Message:
         """Describe a run; the SDK's synchronous ``result()`` polls this."""
-        run = await self._run(context, await self._tenant(context), request.external_id)
+        run = await self._seen(context, await self._tenant(context), request.external_id)
         workflow = self._store.workflow(run.tenant, run.workflow)
         name = workflow.task if workflow else run.workflow
         status = v1_workflows_pb2.RunStatus.Value(run.status)
@@ -500,7 +532,8 @@ class WorkflowService(_Service, workflows_pb2_grpc.WorkflowServiceServicer):  # 
             metadata = json.loads(request.additional_metadata or "{}")
             return (await self._store.trigger(tenant, request.name, request.input, metadata)).id
         except KeyError:
-            return await _abort(context, grpc.StatusCode.NOT_FOUND, f"workflow not found: {request.name}")
+            text = "could not trigger workflow: rpc error: code = InvalidArgument desc = workflow names not found: "
+            return await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, text + request.name)
 
     async def TriggerWorkflow(self, request: Message, context: Context) -> Message:
         """Queue a run."""
@@ -518,7 +551,7 @@ class WorkflowService(_Service, workflows_pb2_grpc.WorkflowServiceServicer):  # 
         tenant = await self._tenant(context)
         workflow = self._store.workflow(tenant, request.name)
         if workflow is None:
-            return await _abort(context, grpc.StatusCode.NOT_FOUND, f"workflow not found: {request.name}")
+            return await _abort(context, grpc.StatusCode.NOT_FOUND, "workflow not found")
         scheduled = []
         for moment in request.schedules:
             at = moment.seconds + moment.nanos / 1e9

@@ -14,6 +14,7 @@ import psycopg
 
 from .authority import Authority, bearer
 from .golang import DurationError, parse_duration
+from .later import LaterApi
 from .misbehave import version
 from .store import Run, Store, Worker, rfc3339
 from .tokens import TokenRefusedError, server_url
@@ -83,7 +84,17 @@ class RestApi:
             ("GET", "/api/v1/stable/workflow-runs/" + number + "/status", "both", self._run_status),
             ("GET", "/api/v1/stable/tasks/" + number, "both", self._task),
         ]
+        for method, path, later in LaterApi(store).routes():
+            routes.append((method, path, "both", self._of_member(later)))
         self._routes = [(method, re.compile(path), who, endpoint) for method, path, who, endpoint in routes]
+
+    def _of_member(self, endpoint: Callable[[Request, str], Awaitable[Response]]) -> Endpoint:
+        async def checked(request: Request, caller: Caller, tenant: str) -> Response:
+            if not await self._member(caller, tenant):
+                return Response.json(_NOBODY, 403)
+            return await endpoint(request, tenant)
+
+        return checked
 
     async def answer(self, request: Request) -> Response:
         """Answer one request; what is not known here answers 403 and ``null``, as the real API does."""
@@ -430,7 +441,7 @@ class RestApi:
         except ValueError:
             return Response.json({"message": "invalid workflow run id"}, 400)
         run = self._store.runs.get(argument)
-        if run is None or not await self._member(caller, run.tenant):
+        if run is None or not run.appeared or not await self._member(caller, run.tenant):
             return Response.json(_NOT_FOUND, 404)
         return run
 
