@@ -10,11 +10,12 @@ from owlclaw_up.databases import Chosen, choose_for, server_data, unavailable
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts.servers import UTC_NAMES
 from owlclaw_up.host.base import DatabaseLook
+from owlclaw_up.host.migrations import BASELINE, MigrationsLook, look_at_migrations
 from owlclaw_up.host.postgres_usage import ServerUsage, look_at_usage
-from owlclaw_up.model import Finding, Outcome
-from owlclaw_up.project import Project, failure
+from owlclaw_up.model import Finding, Mode, Outcome
+from owlclaw_up.project import Project, application, failure
 from owlclaw_up.settings import DatabaseSetting
-from owlclaw_up.spec import HATCHET_DATABASE
+from owlclaw_up.spec import HATCHET_DATABASE, DatabaseSpec
 
 _INIT = "owlclaw-up db init"
 # Of a hundred connections, from when on it is worth a word.
@@ -29,7 +30,8 @@ def status(project: Project) -> Outcome:
         usage = look_at_usage(chosen.look.login)
     except UpError as error:
         return failure(project, "db status", error, project.host.clock.monotonic() - begun)
-    findings = tuple(_findings(project, chosen, usage))
+    alembic = _look_at_alembic(project, chosen)
+    findings = (*_findings(project, chosen, usage), *_of_alembic(alembic))
     bad = any(f.level == "fail" for f in findings)
     data = {
         "server": {
@@ -40,10 +42,15 @@ def status(project: Project) -> Outcome:
         },
         "databases": [_database(chosen, usage, d) for d in chosen.known],
         "roles": [_role(chosen, role) for role in dict.fromkeys(d.role for d in chosen.known)],
-        "migrations": {"hatchet": _hatchet(project, chosen)},
+        "migrations": {
+            "hatchet": _hatchet(project, chosen),
+            "alembic": dataclasses.asdict(alembic) if alembic else None,
+        },
     }
+    mode = project.ledger.state.mode
     return Outcome(
-        "db status", "failed" if bad else "ok", 1 if bad else 0, findings=findings, project=project.root,
+        "db status", "failed" if bad else "ok", 1 if bad else 0, Mode(mode) if mode else None, findings=findings,
+        project=project.root,
         seconds=project.host.clock.monotonic() - begun, data={"database": data},
     )  # fmt: skip
 
@@ -86,6 +93,33 @@ def _hatchet(project: Project, chosen: Chosen) -> dict[str, Any]:
         "expected": kept.get("migration"),
         "engine": kept.get("migrated_by"),
     }
+
+
+def _look_at_alembic(project: Project, chosen: Chosen) -> MigrationsLook | None:
+    """The application's migrations; None where its database cannot be looked into."""
+    own = application(project)
+    seen, role = chosen.on_server.databases[own.name], chosen.on_server.logins.get(own.role)
+    if not seen.exists or role is None or role.password is None:
+        return None
+    login = chosen.server.login(DatabaseSpec(own.name, own.role, role.password))
+    return look_at_migrations(project.settings.alembic_config.value, project.root, login)
+
+
+def _of_alembic(look: MigrationsLook | None) -> Iterator[Finding]:
+    if look is None:
+        return
+    if look.problem:
+        yield Finding(
+            "migrations.alembic", "fail", "where the application's migrations stand is not known", look.problem
+        )
+    # The baseline makes nothing: a project without migrations is not behind.
+    elif look.pending and look.source != BASELINE.name:
+        many = f"{len(look.pending)} migrations are" if len(look.pending) > 1 else "one migration is"
+        yield Finding(
+            "migrations.alembic", "fail", f"{many} pending on the application's database",
+            f"it is at {', '.join(look.current) or 'none'}, {look.source} at {', '.join(look.heads)}",
+            "owlclaw-up db migrate", "owlclaw-up db migrate",
+        )  # fmt: skip
 
 
 def _findings(project: Project, chosen: Chosen, usage: ServerUsage) -> Iterator[Finding]:

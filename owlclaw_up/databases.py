@@ -254,8 +254,10 @@ def _outcome(
     }
     if dry_run:
         data["dry_run"] = True
+    mode = project.ledger.state.mode
     return Outcome(
-        command, "ok", 0, steps=reports, seconds=seconds, findings=findings, project=project.root, data=data
+        command, "ok", 0, Mode(mode) if mode else None, steps=reports, seconds=seconds, findings=findings,
+        project=project.root, data=data,
     )  # fmt: skip
 
 

@@ -34,11 +34,10 @@ def made(outcome: Outcome) -> Iterator[Line]:
     yield "", ""
     yield f"  passwords    {data['secrets_file']}", ""
     yield "", ""
-    for command, about in (
-        ("owlclaw-up", "the environment on them"),
-        ("owlclaw-up db status", "where they stand"),
-        ("owlclaw-up down --purge", "take back what was made"),
-    ):
+    rows = [("owlclaw-up db status", "where they stand")]
+    if outcome.mode is None:
+        rows = [("owlclaw-up", "an environment on them"), *rows, ("owlclaw-up down --purge", "take back what was made")]
+    for command, about in rows:
         yield f"  {command:<25} {about}", "dim"
 
 
@@ -75,6 +74,13 @@ def _migrations(data: dict[str, Any]) -> Iterator[str]:
     hatchet = data["hatchet"]
     by = f"   (engine {hatchet['engine']} left it at {hatchet['expected']})" if hatchet["expected"] else ""
     yield f"  Hatchet's migrations   {hatchet['version'] or 'none yet'}{by}"
+    alembic = data["alembic"]
+    if alembic and alembic["source"] == "baseline":
+        yield "  Alembic's migrations   the project has none"
+    elif alembic and not alembic["problem"]:
+        pending = f", {len(alembic['pending'])} pending" if alembic["pending"] else ""
+        at = ", ".join(alembic["current"]) or "none yet"
+        yield f"  Alembic's migrations   {at}{pending}   (head {', '.join(alembic['heads'])}, {alembic['source']})"
 
 
 def size(number: int | None) -> str:
