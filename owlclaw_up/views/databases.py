@@ -34,10 +34,10 @@ def made(outcome: Outcome) -> Iterator[Line]:
     yield "", ""
     yield f"  passwords    {data['secrets_file']}", ""
     yield "", ""
-    rows = [("owlclaw-up db status", "where they stand")]
+    after = [("owlclaw-up db status", "where they stand")]
     if outcome.mode is None:
-        rows = [("owlclaw-up", "an environment on them"), *rows, ("owlclaw-up down --purge", "take back what was made")]
-    for command, about in rows:
+        after = [("owlclaw-up", "an environment on them"), *after, ("owlclaw-up down --purge", "take back what was made")]
+    for command, about in after:
         yield f"  {command:<25} {about}", "dim"
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import string
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.postgres_url import parse_url, url_of
@@ -121,33 +117,6 @@ def test_url_of(value: ServerLogin, text: str) -> None:
     assert url_of(value).reveal() == text
     assert str(url_of(value)) == "***"
     assert url_of(value, "postgresql+asyncpg").reveal().startswith("postgresql+asyncpg://")
-
-
-TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)
-NAMES = st.text(string.ascii_lowercase + string.digits + "-.", min_size=1, max_size=12).filter(
-    lambda text: text[0].isalpha()
-)
-FOLDERS = st.text(string.ascii_letters + "/_ @", max_size=12).map(lambda text: "/" + text)
-OPTIONS = st.dictionaries(
-    NAMES.filter(lambda k: k not in {"host", "port", "user", "dbname", "ssl", "password"}), TEXTS, max_size=3
-)
-LOGINS = st.builds(
-    ServerLogin,
-    host=st.one_of(st.just(""), NAMES, st.just("::1"), st.just("127.0.0.1"), FOLDERS),
-    port=st.one_of(st.none(), st.integers(1, 65535)),
-    user=TEXTS,
-    password=st.one_of(st.none(), TEXTS.map(Secret)),
-    database=TEXTS.filter(lambda text: not text.startswith("/")),
-    options=OPTIONS.map(lambda given: tuple(sorted(given.items()))),
-)
-
-
-@settings(max_examples=120, deadline=None)
-@given(LOGINS)
-def test_there_and_back(value: ServerLogin) -> None:
-    text = url_of(value).reveal()
-    assert text.isascii()
-    assert parse_url(text) == value
 
 
 def test_a_login_shows_no_password() -> None:
