@@ -69,6 +69,7 @@ class EngineBackend:
         self._admin: AdminClient | None = None
         # Runs that were started here, as last heard of: one that is not to be seen yet is no unknown one.
         self._mine: dict[str, TaskStatus] = {}
+        self._registered: set[str] = set()
 
     @property
     def where(self) -> str:
@@ -96,6 +97,7 @@ class EngineBackend:
             limit = self._config.connect_timeout
             made = await asyncio.wait_for(sdk_child(self._config, task, data, metadata), limit)
         else:
+            await self._must_be_registered(task)
             made = await self._trigger(task, data, metadata)
         self._remember(task, [made])
         return made
@@ -104,6 +106,19 @@ class EngineBackend:
         self._mine.update({each: TaskStatus(each, task, "QUEUED") for each in ids})
         while len(self._mine) > _REMEMBERED:
             del self._mine[next(iter(self._mine))]
+
+    async def _must_be_registered(self, task: str) -> None:
+        """An engine that has just started takes a run of a task that it does not know, and loses it: so it is asked before.
+
+        Raises:
+            TaskNotOnEngine: no worker has registered it.
+        """
+        if task not in self._registered:
+            # Without REST the engine's own answer has to do.
+            with suppress(ServerGone):
+                if await asyncio.to_thread(self._rest.workflow, self._workflow_name(task)) is None:
+                    raise TaskNotOnEngine(task)
+                self._registered.add(task)
 
     async def _trigger(self, task: str, data: dict[str, Any], metadata: dict[str, str]) -> str:
         def trigger() -> str:
@@ -141,6 +156,7 @@ class EngineBackend:
     async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]:
         if _in_durable_task():
             return [await self.run(task, data, metadata) for data in inputs]
+        await self._must_be_registered(task)
         texts = [json.dumps(data) for data in inputs]
         ids: list[str] = []
 
@@ -159,8 +175,8 @@ class EngineBackend:
 
     async def wait(self, id: str, timeout: float) -> TaskStatus | None:
         # First a look: the push of an end that was before it takes a second.
-        found = await self._details(id)
-        if found is not None and found.status in FINAL:
+        found = await self._seen(id)
+        if found.status in FINAL:
             return found
         return await self._wait_pushed(id, time.monotonic() + timeout, _ASK_AGAIN)
 

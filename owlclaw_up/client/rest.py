@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PAGE = 100
+
 
 class EngineRest:
     """Calls to one engine."""
@@ -49,6 +51,7 @@ class EngineRest:
             workflow: id of a workflow, not its name.
         """
         load_sdk()
+        from hatchet_sdk.clients.rest.models.v1_additional_metadata_operator import V1AdditionalMetadataOperator
         from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
 
         def ask(client: ApiClient) -> Any:
@@ -57,6 +60,7 @@ class EngineRest:
                 statuses=[V1TaskStatus(status)] if status else None,
                 workflow_ids=[workflow] if workflow else None,
                 additional_metadata=[f"{key}:{value}" for key, value in metadata.items()] or None,
+                additional_metadata_operator=V1AdditionalMetadataOperator.AND,
                 _request_timeout=self._seconds,
             )  # fmt: skip
 
@@ -119,19 +123,31 @@ class EngineRest:
     def delete_cron(self, id: str) -> bool:
         """Remove a cron; False where there is none."""
 
-        def look(client: ApiClient) -> Any:
-            return _workflows(client).workflow_cron_get(
-                tenant=self._config.tenant_id, cron_workflow=id, _request_timeout=self._seconds
-            )
-
         def ask(client: ApiClient) -> Any:
             _workflows(client).workflow_cron_delete(
                 tenant=self._config.tenant_id, cron_workflow=id, _request_timeout=self._seconds
             )
             return True
 
-        # To delete one that is not there is an internal error of the engine.
-        return self._ask("find the cron", look) is not None and self._ask("delete the cron", ask) is not None
+        # To look for one that is not there, or to delete it, is an internal error of the engine.
+        return self._has_cron(id) and self._ask("delete the cron", ask) is not None
+
+    def _has_cron(self, id: str) -> bool:
+        seen = 0
+        while True:
+
+            def ask(client: ApiClient, offset: int = seen) -> Any:
+                return _workflows(client).cron_workflow_list(
+                    tenant=self._config.tenant_id, offset=offset, limit=_PAGE, _request_timeout=self._seconds
+                )
+
+            found = self._ask("list crons", ask)
+            rows = (found.rows or []) if found else []
+            if any(str(row.metadata.id) == id for row in rows):
+                return True
+            seen += len(rows)
+            if len(rows) < _PAGE:
+                return False
 
     def delete_schedule(self, id: str) -> bool:
         """Remove a run that was to come; False where there is none, or it has come."""

