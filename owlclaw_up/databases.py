@@ -16,7 +16,7 @@ from owlclaw_up.errors import NotATestDatabase, PostgresMissing, PostgresUnusabl
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
-from owlclaw_up.host.base import Deadline, ServerLook
+from owlclaw_up.host.base import Deadline, ServerLook, sql_name
 from owlclaw_up.model import Absent, Finding, Found, Listener, Mode, Note, Outcome, StepReport, Unknown, found
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
@@ -149,7 +149,7 @@ def reset_test(
             raise PostgresUnusable(
                 "postgres-privileges",
                 f"the login {user!r} on {chosen.look.login.where} lacks CREATEDB, so it could not make {own} anew",
-                hint=f"as a superuser there: ALTER ROLE {user} CREATEDB",
+                hint=f"as a superuser there: ALTER ROLE {sql_name(user)} CREATEDB",
             )
         (spec,) = database_specs([d for d in chosen.known if d.name == own], project.ledger, chosen.on_server)
         return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from owlclaw_up.errors import PostgresUnusable
 from owlclaw_up.facts import Facts, ServerCandidate
-from owlclaw_up.host.base import ServerLook, ServerRefusal
+from owlclaw_up.host.base import ServerLook, ServerRefusal, sql_name
 from owlclaw_up.model import Absent, Mode, Unknown, found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
@@ -101,7 +101,7 @@ def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnus
         return PostgresUnusable(
             "postgres-privileges",
             f"the login {look.user!r} on {where} lacks {missing}, and something is to be made there",
-            hint=f"as a superuser there: ALTER ROLE {look.user} {missing.replace(' and ', ' ')}",
+            hint=f"as a superuser there: ALTER ROLE {sql_name(look.user)} {missing.replace(' and ', ' ')}",
             detail=f"not there yet: {', '.join(candidate.missing)}",
         )
     if needs_engine and "btree_gist" not in look.extensions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class ServerLogin:
         """The server, for messages: no user, no password."""
         host = self.host or "the default server"
         return f"{host}:{self.port}" if self.port else host
+
+
+def sql_name(name: str) -> str:
+    """A name as it stands in a statement that somebody types."""
+    return name if re.fullmatch("[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 def on_this_machine(host: str) -> bool:

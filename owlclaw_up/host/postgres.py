@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import ApplyFailed
-from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow
+from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow, sql_name
 from owlclaw_up.model import Secret
 from owlclaw_up.redaction import Redactor
 
@@ -105,7 +105,7 @@ class PostgresServers:
     def create_role(self, admin: ServerLogin, role: str, password: Secret) -> None:
         from psycopg import sql
 
-        mend = f"ALTER ROLE {admin.user} CREATEROLE"
+        mend = f"ALTER ROLE {sql_name(admin.user)} CREATEROLE"
         with translated(admin, f"create role {role}", mend), session(admin) as connection:
             verifier = connection.pgconn.encrypt_password(
                 password.reveal().encode(), role.encode(), b"scram-sha-256"
@@ -125,7 +125,7 @@ class PostgresServers:
         """Make the login a member of a role."""
         from psycopg import sql
 
-        mend = f"GRANT {role} TO {admin.user}"
+        mend = f"GRANT {role} TO {sql_name(admin.user)}"
         with translated(admin, f"make {admin.user} a member of {role}", mend), session(admin) as connection:
             connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
 
@@ -139,7 +139,7 @@ class PostgresServers:
         """From template0, so that what somebody put into template1 (an extension, a locale) does not come along."""
         from psycopg import sql
 
-        mend = f"ALTER ROLE {admin.user} CREATEDB"
+        mend = f"ALTER ROLE {sql_name(admin.user)} CREATEDB"
         with translated(admin, f"create database {database}", mend), session(admin) as connection:
             utf8 = _one(
                 connection, "select pg_encoding_to_char(encoding) = 'UTF8' from pg_database where datname = 'template0'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import ServerLogin, sql_name
 from owlclaw_up.host.postgres_url import parse_url, url_of
 from owlclaw_up.model import Secret
 
@@ -125,3 +125,11 @@ def test_a_login_shows_no_password() -> None:
     assert value.where == "h"
     assert login(port=5432).where == "h:5432"
     assert login(host="").where == "the default server"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("owlclaw", "owlclaw"), ("_a1", "_a1"), ("Admin", '"Admin"'), ("admin@corp", '"admin@corp"'), ('a"b', '"a""b"')],
+)
+def test_a_name_in_a_statement_that_somebody_types(name: str, written: str) -> None:
+    assert sql_name(name) == written

@@ -139,6 +139,20 @@ def test_secrets_survive_and_stay_out_of_the_state(ledger: Ledger, tmp_path: Pat
     assert not any(text in state for text in again.vault.texts())
 
 
+def test_a_password_is_unsaved_until_it_is_in_the_file(tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path)
+    ledger.prepare()
+    assert ledger.password("langfuse") == ledger.password("langfuse")
+    assert ledger.unsaved == {"langfuse"}
+    ledger.save_secrets()
+    ledger.save()
+    assert ledger.unsaved == set()
+    ledger.password("another")
+    # Another command wrote meanwhile: what was made in memory is gone, and made anew.
+    ledger.load()
+    assert ledger.unsaved == set() and set(ledger.vault.passwords) == {"langfuse"}
+
+
 def test_generated_passwords_are_strong_safe_and_never_the_same() -> None:
     made = {new_password().reveal() for _ in range(200)}
     assert len(made) == 200

@@ -12,23 +12,30 @@ import pytest
 from owlclaw_up import dotenv_text
 from owlclaw_up.errors import EnvFileRefused
 from owlclaw_up.facts import DatabasesLook, DotenvLook, Facts, LoginLook, SdkLook, StackLook, TokenLook
-from owlclaw_up.host.base import DatabaseLook, GrpcLook, ProcessId, ServerLogin
+from owlclaw_up.host.base import DatabaseLook, Deadline, GrpcLook, ProcessId, ServerLogin, ServerRefusal
 from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Absent, Action, Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import TENANT_ID, PostgresSpec, StackSpec
-from owlclaw_up.steps.base import Step
-from owlclaw_up.steps.database import DropDatabase, DropRole, EnsureDatabase
+from owlclaw_up.spec import TENANT_ID, DatabaseSpec, PostgresSpec, StackSpec
+from owlclaw_up.steps.base import Run, Step
+from owlclaw_up.steps.database import (
+    DropDatabase,
+    DropRole,
+    EnsureDatabase,
+    RecreateDatabase,
+    drops,
+    missing_extension,
+)
 from owlclaw_up.steps.dotenv import HEADER, SECRET_KEYS, RestoreDotenv, WriteDotenv, env_values
 from owlclaw_up.steps.engine import Migrate, NativeAdmin, Seed, StartEngine, StopEngine
 from owlclaw_up.steps.engine_env import IDENTITY
 from owlclaw_up.steps.keys import CreateKeys
 from owlclaw_up.steps.postgres import CreateCluster, RemoveCluster, StartServer, StopServer
-from owlclaw_up.steps.project import PrepareProject, RemoveState
+from owlclaw_up.steps.project import KeepLogins, PrepareProject, RemoveState
 from owlclaw_up.steps.smoke import Prove, kept_smoke
 from owlclaw_up.steps.token import EnsureToken
 from owlclaw_up.token_claims import decode
-from tests.unit.fakes import make_facts, make_ledger, make_server, make_spec, make_token
+from tests.unit.fakes import make_facts, make_host, make_ledger, make_server, make_spec, make_token
 
 PROCESS = ProcessId(77, 1000.0)
 MIGRATION = 20260820185000
@@ -102,6 +109,27 @@ class TestProject:
         local = dataclasses.replace(spec, postgres=PostgresSpec("local", look.login, look.source, 100, look.identity))
         action, summary = check(PrepareProject(local, ledger), facts)
         assert (action, summary) == (Action.UPDATE, ".owlclaw-up/: local PostgreSQL, admin login")
+
+    def test_databases_alone(self, spec: StackSpec, ledger: Ledger, facts: Facts, tmp_path: Path) -> None:
+        look = make_server()
+        local = PostgresSpec("local", look.login, look.source, 100, look.identity)
+        step = KeepLogins(local, spec.databases, ledger)
+        assert check(step, facts) == (Action.CREATE, ".owlclaw-up/ with generated secrets, 0700")
+        assert not ledger.exists
+        step.apply(Run(make_host(), Deadline(1, make_ledger(tmp_path).clock), lambda text: None))
+        kept = make_ledger(tmp_path)
+        assert kept.recall("postgres") == {"kind": "local", "where": "localhost:5432", "identity": look.identity}
+        assert kept.vault.passwords["owlclaw"] == "owlclaw-password" and not kept.state.ports
+        assert check(KeepLogins(local, spec.databases, kept), facts) == (
+            Action.UNCHANGED,
+            ".owlclaw-up/ is as it should be",
+        )
+        # The password of a role that came later is in no file yet.
+        more = DatabaseSpec("langfuse", "langfuse", kept.password("langfuse"))
+        later = KeepLogins(local, [*spec.databases, more], kept)
+        assert check(later, facts) == (Action.UPDATE, ".owlclaw-up/: password of langfuse")
+        # An environment on them begins with its ports.
+        assert check(PrepareProject(dataclasses.replace(spec, postgres=local), kept), facts)[0] is Action.CREATE
 
     def test_removal(self, ledger: Ledger, facts: Facts, tmp_path: Path) -> None:
         assert check(RemoveState(ledger), facts)[0] is Action.REMOVE
@@ -200,6 +228,47 @@ class TestDatabase:
         server = make_server(extensions=frozenset({"btree_gist", "pgcrypto"}))
         now = seen(facts, on_server=DatabasesLook(Found(server), {"owlclaw": look}))
         assert check(self.step(spec, ledger), now) == (Action.UNCHANGED, "owned by owlclaw, UTC, pgcrypto")
+
+    def test_anew(self, spec: StackSpec, ledger: Ledger, facts: Facts) -> None:
+        step = RecreateDatabase(spec.postgres, ledger, spec.database("owlclaw"))
+        made = "database owlclaw owned by role owlclaw, UTC, vector and pgcrypto"
+        assert check(step, facts) == (Action.CREATE, made)
+        gone = seen(facts, on_server=on_server(owlclaw=dataclasses.replace(GOOD, exists=False)))
+        assert check(step, gone) == (Action.CREATE, made)
+        now = seen(facts, on_server=on_server(owlclaw=GOOD))
+        assert check(step, now) == (Action.UPDATE, f"dropped with its data, then {made}")
+
+    @pytest.mark.parametrize(
+        ("extension", "refusal", "detail", "hint"),
+        [
+            ("vector", None, "the server does not have it", "apt-get install postgresql-16-pgvector"),
+            ("pg_trgm", ServerRefusal("not-available", "no\nHINT: x"), "no", "install it for that server"),
+            (
+                "vector", ServerRefusal("privilege", "denied\nHINT:  Must be superuser."), "denied HINT: Must be superuser.",
+                'psql -d owlclaw -c "CREATE EXTENSION vector"',
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_is_said_of_a_missing_extension(
+        self, extension: str, refusal: ServerRefusal | None, detail: str, hint: str
+    ) -> None:
+        finding = missing_extension(["owlclaw", "owlclaw_test"], extension, 16, refusal)
+        assert finding.id == f"postgres.extension.{extension}"
+        assert finding.title == f"extension {extension} is not in database owlclaw and owlclaw_test"
+        assert (finding.detail, finding.level) == (detail, "warn")
+        assert hint in finding.hint
+
+    def test_what_is_of_ours_in_a_server_goes_databases_first(self, ledger: Ledger, facts: Facts) -> None:
+        ledger.record("role", name="owlclaw", server="42", where="h")
+        ledger.record("membership", name="theirs", server="42", where="h")
+        ledger.record("database", name="owlclaw", server="42", where="h")
+        ledger.record("database", name="inside", server="", where="h")
+        steps = drops(ledger)
+        assert [s.id for s in steps] == ["database.owlclaw", "membership.theirs", "role.owlclaw"]
+        assert check(steps[1], facts) == (
+            Action.REMOVE,
+            "take the admin out of role theirs, which owlclaw-up put it into",
+        )
 
     def test_removals(self, ledger: Ledger, facts: Facts) -> None:
         database, role = DropDatabase(ledger, "owlclaw", "42"), DropRole(ledger, "owlclaw", "42")
