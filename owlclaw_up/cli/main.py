@@ -142,6 +142,25 @@ def status(
 
 
 @app.command()
+def can(
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """What works in this environment right now, and what to do for what does not."""
+    ui = Ui("can", as_json, quiet, verbose, no_color)
+
+    def work(listener: Listener) -> Outcome:
+        from owlclaw_up.can import can
+
+        return can(open_project(project_dir), listener)
+
+    end(ui.run(work))
+
+
+@app.command()
 def smoke(
     full: Annotated[
         bool, typer.Option("--full", help="The long proof, about a minute: kills, a restart, cron, a thousand runs.")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
+from owlclaw_up.facts.interpreter import PATIENCE, try_out
 from owlclaw_up.facts.machine import (
     find_engines,
     look_at_platform,
@@ -19,6 +21,7 @@ from owlclaw_up.facts.machine import (
     look_at_sdk,
     look_for_binaries,
 )
+from owlclaw_up.facts.migrations import look_at_application_migrations
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
 from owlclaw_up.facts.values import (
@@ -35,18 +38,25 @@ from owlclaw_up.facts.values import (
     Shadow,
     StackLook,
     TokenLook,
+    Tried,
+    WebLook,
 )
+from owlclaw_up.facts.web import look_at_web
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 
+# What the project's Python is asked to do.
+TRIED = ("pytest", "client", "mock_run")
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
-DEADLINES = {"docker": 5.0, "servers": 4.0}
+DEADLINES = {"docker": 5.0, "servers": 4.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
 DEADLINE = 10.0
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
+# Looks that take longer than all others together, or that no decision rests on.
+ON_REQUEST = frozenset({"web", "migrations", *TRIED})
 
 __all__ = [
     "ByHand",
@@ -62,21 +72,27 @@ __all__ = [
     "Shadow",
     "StackLook",
     "TokenLook",
+    "Tried",
+    "WebLook",
     "gather",
 ]
 
 
-def gather(host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = ()) -> Facts:
+def gather(
+    host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = (), also: Collection[str] = ()
+) -> Facts:
     """Look at everything, side by side.
 
     Args:
         host: only its read side is used.
         settings: which server, ports, folders are wanted.
         ledger: what an earlier run made.
-        only: names of the probes to run; all where empty. The others' facts are unknown.
+        only: names of the probes to run; all but those on request where empty. The others' facts are unknown.
+        also: names of probes on request.
     """
     every = _probes(host, settings, ledger)
-    probes = {name: probe for name, probe in every.items() if not only or name in only}
+    wanted = {*(only or every.keys() - ON_REQUEST), *also}
+    probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
     results: dict[str, Fact[Any]] = {}
     seconds: dict[str, float] = {}
@@ -117,4 +133,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "shadows": lambda: Found(look_for_shadows(host, ledger.project, settings.env_file.value)),
         "sdk": look_at_sdk,
         "proxies": lambda: Found(look_at_proxies(host.environ)),
+        "web": lambda: look_at_web(host, ledger),
+        "migrations": lambda: look_at_application_migrations(settings, ledger),
+        **{what: partial(try_out, host, ledger.project, what) for what in TRIED},
     }

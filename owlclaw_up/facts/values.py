@@ -7,11 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from owlclaw_up.host import engines
-from owlclaw_up.host.base import DatabaseLook, GrpcLook, PortLook, ProcessId, ServerLogin, ServerLook, ServerRefusal
+from owlclaw_up.host.base import (
+    DatabaseLook,
+    GrpcLook,
+    PortLook,
+    ProcessId,
+    RestLook,
+    ServerLogin,
+    ServerLook,
+    ServerRefusal,
+)
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
-from owlclaw_up.model import Absent, Fact, Mode, Secret, found
+from owlclaw_up.host.migrations import MigrationsLook
+from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims
+
+_UNASKED = Unknown("not looked at")
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,39 @@ class SdkLook:
 
     version: str
     floor: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Something that the project's Python really did.
+
+    Attributes:
+        python: which one, from the project where it lies in it.
+        version: of the package that it is about.
+        seconds: the interpreter's start included.
+    """
+
+    python: str
+    version: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WebLook:
+    """What the engine serves on the dashboard's port.
+
+    Attributes:
+        status: of the first page, 0 where nobody answered.
+        html: whether that is a page for a browser.
+        headless: the page is ours, in the place of a dashboard that the engine came without.
+        rest: what came of asking over REST with the kept token; None where there is none.
+    """
+
+    port: int
+    status: int
+    html: bool
+    headless: bool
+    rest: RestLook | None
 
 
 @dataclass(frozen=True)
@@ -172,7 +217,7 @@ class DockerFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that was seen, at one moment."""
+    """Everything that was seen, at one moment. The facts with a default are looked for only where they are asked for."""
 
     project: Path
     platform: Fact[PlatformLook]
@@ -186,6 +231,11 @@ class Facts:
     sdk: Fact[SdkLook]
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]
+    web: Fact[WebLook] = _UNASKED
+    migrations: Fact[MigrationsLook] = _UNASKED
+    pytest: Fact[Tried] = _UNASKED
+    client: Fact[Tried] = _UNASKED
+    mock_run: Fact[Tried] = _UNASKED
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

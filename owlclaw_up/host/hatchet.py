@@ -6,11 +6,16 @@ asked.
 
 from __future__ import annotations
 
+import email.utils
 import http.client
+import os
+import socket
+import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
-from owlclaw_up.host.base import GrpcLook
+from owlclaw_up.host.base import GrpcLook, RestLook
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -51,19 +56,27 @@ class HatchetEngine:
         finally:
             connection.close()
 
-    def grpc_version(self, address: str, token: Secret, timeout: float = 5.0) -> GrpcLook:
-        """Ask for the version with a token: proves address, plain text, and that the engine takes the token.
+    def grpc_version(self, address: str, token: Secret, timeout: float = 5.0, *, tls: bool = False) -> GrpcLook:
+        """Ask for the version with a token: proves address, TLS or plain text, and that the engine takes the token.
 
         Args:
             address: host:port.
             timeout: seconds for the whole call.
+            tls: speak TLS, as hatchet-sdk does where nothing tells it otherwise.
         """
+        # A failed handshake is told in the answer; gRPC would tell it on stderr as well.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc
 
         host, _, port = address.rpartition(":")
         # `localhost` may be ::1 first, and our engines listen on 127.0.0.1.
         target = f"127.0.0.1:{port}" if host == "localhost" else address
-        with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        options = [("grpc.enable_http_proxy", 0)]
+        if tls:
+            made = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+        else:
+            made = grpc.insecure_channel(target, options=options)
+        with made as channel:
             call = channel.unary_unary(
                 _GET_VERSION, request_serializer=lambda body: body, response_deserializer=lambda body: body
             )
@@ -77,6 +90,46 @@ class HatchetEngine:
                 hop = next((hop for word, hop in _HOPS if word in low), "gRPC")
                 return GrpcLook("unavailable", hop=hop, detail=f"{code.name}: {words}")
         return GrpcLook("ok", version=_version_field(answer))
+
+    def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook:
+        """Ask over REST for the token's tenant: proves address and token; the answer tells the engine's time as well.
+
+        Args:
+            url: as in `HATCHET_CLIENT_SERVER_URL`.
+            timeout: seconds for each of connecting and reading.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError as error:
+            return RestLook("unavailable", hop="REST", detail=f"{url} is no URL: {error}")
+        if parts.scheme not in ("http", "https") or not host:
+            return RestLook("unavailable", hop="REST", detail=f"{url} is no URL of HTTP")
+        host = "127.0.0.1" if host == "localhost" else host
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(host, port, timeout=timeout)
+        path = f"{parts.path.rstrip('/')}/api/v1/tenants/{quote(tenant, safe='')}"
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token.reveal()}"})
+            answer = connection.getresponse()
+            body = answer.read(300).decode("utf-8", "replace").strip()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            hop = {socket.gaierror: "name resolution", ssl.SSLError: "TLS"}
+            return RestLook(
+                "unavailable",
+                hop=next((h for kind_of, h in hop.items() if isinstance(error, kind_of)), "REST"),
+                detail=f"{type(error).__name__}: {error}",
+            )
+        finally:
+            connection.close()
+        date = email.utils.parsedate_tz(answer.headers.get("Date", ""))
+        clock = float(email.utils.mktime_tz(date)) if date else None
+        if answer.status == 200 and "html" not in answer.headers.get("Content-Type", ""):
+            return RestLook("ok", 200, clock=clock)
+        if answer.status in (401, 403):
+            return RestLook("refused-token", answer.status, "token", body, clock)
+        state = "unavailable" if answer.status == 200 else "failed"
+        return RestLook(state, answer.status, "REST", body if state == "failed" else "a page, no REST API", clock)
 
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret:
         """A new API token over REST, as the dashboard's admin: where Hatchet's admin tool cannot be run.

@@ -16,7 +16,7 @@ from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import HATCHET_DATABASE, NativeEngine, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, NativeEngine, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.engine_env import diagnose, engine_env, fingerprint, token_arguments
 from owlclaw_up.steps.ghost import clear_ghost
@@ -26,8 +26,6 @@ _MIGRATE_SECONDS = 600.0
 _STARTS = 4
 _PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
 _KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
-_PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
-"""
 
 
 class _EngineStep:
@@ -291,7 +289,7 @@ class StartEngine(_EngineStep):
         if self.engine.binaries.assets is None:
             # Headless builds panic without a page to serve.
             run.host.files.make_dir(self.assets)
-            run.host.files.write_private(self.assets / "index.html", _PAGE)
+            run.host.files.write_private(self.assets / "index.html", HEADLESS_PAGE)
         for start in range(_STARTS):
             process = self._start(run)
             try:

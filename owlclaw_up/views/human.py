@@ -25,7 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import databases, migrations
+from owlclaw_up.views import capabilities, databases, migrations
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class Screen:
             "status": self._status,
             "down": self._down,
             "smoke": self._smoke_screen,
+            "can": lambda outcome, verbose: capabilities.show(outcome, self.put, verbose=verbose),
             "db migrate": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db restore": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db init": self._databases,

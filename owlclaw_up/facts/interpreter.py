@@ -1,0 +1,93 @@
+"""Probes of the Python that runs the project's tests: each has a short program of ours do the thing, in a process of its own.
+
+Importing hatchet-sdk takes more than a second, and a library may end the process that imports it: neither is done here.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from owlclaw_up.errors import BinaryNotRunnable
+from owlclaw_up.facts.values import Tried
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Absent, Fact, Found, Unknown
+from owlclaw_up.spec import TENANT_ID
+from owlclaw_up.token_claims import placeholder
+
+_PROGRAM = Path(__file__).parent.parent / "proof" / "interpreter.py"
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
+# Seconds: a machine at rest needs two, a busy one was seen to need twelve.
+PATIENCE = 25.0
+# What each look is about -> the package that it needs first.
+_NEEDS = {"pytest": "pytest", "client": "owlclaw_up", "mock_run": "hatchet_sdk"}
+_PYTHON = Path("Scripts/python.exe") if sys.platform == "win32" else Path("bin/python")
+_EXPIRES = 4102444800
+
+
+def project_python(environ: Mapping[str, str], project: Path) -> Path:
+    """The interpreter of the virtual environment that is active, else of the project's own, else the one that runs us."""
+    active = environ.get("VIRTUAL_ENV", "")
+    folders = [Path(active)] if active else []
+    folders += [project / ".venv", project / "venv"]
+    return next((python for folder in folders if (python := folder / _PYTHON).is_file()), Path(sys.executable))
+
+
+def try_out(host: Host, project: Path, what: str) -> Fact[Tried]:
+    """Have the project's interpreter do something.
+
+    Args:
+        what: `pytest` (import it), `client` (configure a client, register tasks, have mistakes refused) or `mock_run`.
+    """
+    python = project_python(host.environ, project)
+    shown = str(python.relative_to(project)) if python.is_relative_to(project) else str(python)
+    env = {name: host.environ[name] for name in _INHERITED if name in host.environ}
+    server, grpc = "http://localhost:8888", "localhost:17077"
+    env |= {
+        "HATCHET_CLIENT_TOKEN": placeholder(TENANT_ID, server, grpc, _EXPIRES),
+        "HATCHET_CLIENT_SERVER_URL": server,
+        "HATCHET_CLIENT_HOST_PORT": grpc,
+        "HATCHET_CLIENT_TLS_STRATEGY": "none",
+    }
+    try:
+        # hatchet-sdk reads dotenv files of the working directory: the program's own has none.
+        ran = host.processes.run([str(python), str(_PROGRAM), what], env=env, cwd=_PROGRAM.parent, timeout=PATIENCE)
+    except BinaryNotRunnable as error:
+        return Absent(error.message, f"{shlex.quote(shown)} --version")
+    said = _last_line(ran.stdout)
+    if said.get("version"):
+        return Found(Tried(shown, str(said["version"]), ran.seconds))
+    mend = _install(shown, str(said.get("missing") or _NEEDS[what]), pip=bool(said.get("pip", True)))
+    if ran.seconds >= PATIENCE:
+        return Unknown(f"{shown} was not done with it within {PATIENCE:.0f} s", mend)
+    if said.get("missing"):
+        return Absent(f"{shown} has no {_name(str(said['missing']))}", mend)
+    words = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return Absent(str(said.get("why") or f"{shown} ended with exit code {ran.exit_code}: {words[:200]}"), mend)
+
+
+def _last_line(stdout: str) -> dict[str, Any]:
+    """The program's answer: what a library prints while it is imported comes before it."""
+    try:
+        said = json.loads((stdout.strip().splitlines() or ["{}"])[-1])
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _name(module: str) -> str:
+    return module.replace("_", "-")
+
+
+def _install(python: str, module: str, *, pip: bool) -> str:
+    """The command that puts a package into an interpreter; owlclaw-up itself from where this one lies."""
+    package = _name(module)
+    checkout = Path(__file__).parents[2]
+    if module == "owlclaw_up" and (checkout / "pyproject.toml").is_file():
+        package = shlex.quote(str(checkout))
+    quoted = shlex.quote(python)
+    return f"{quoted} -m pip install {package}" if pip else f"uv pip install --python {quoted} {package}"
