@@ -9,19 +9,17 @@ from __future__ import annotations
 import difflib
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, overload
 
-from owlclaw_up.client import cron as cron_expressions
+from owlclaw_up.client.arguments import count_of, metadata_of, name_of, run_id_of, since_of, status_of, when_of
 from owlclaw_up.client.config import HatchetConfig
-from owlclaw_up.client.durations import delay_of, instant_of, seconds_of
+from owlclaw_up.client.durations import seconds_of
 from owlclaw_up.client.engine import EngineBackend
 from owlclaw_up.client.errors import (
     AlreadyConnected,
     BadArgument,
-    BadRunId,
-    NaiveDatetime,
     NotConnected,
     ResultTimeout,
     TaskCancelled,
@@ -30,7 +28,7 @@ from owlclaw_up.client.errors import (
     UnknownTask,
 )
 from owlclaw_up.client.mock import MockBackend, attempt, context_of
-from owlclaw_up.client.runs import STATUSES, Backend, Schedule, TaskRun, TaskStatus
+from owlclaw_up.client.runs import Backend, Schedule, TaskRun, TaskStatus
 from owlclaw_up.client.sync import SyncClient
 from owlclaw_up.client.tasks import Task, declare
 from owlclaw_up.client.worker import Worker
@@ -208,7 +206,7 @@ class HatchetClient:
         """
         backend = self._connected("run_task_now")
         found = self._task(task)
-        data, tags = found.accept(input), _metadata(metadata)
+        data, tags = found.accept(input), metadata_of(metadata)
 
         async def run() -> TaskRun:
             return TaskRun(await backend.run(found.name, data, tags), found.name, self)
@@ -227,7 +225,7 @@ class HatchetClient:
         found = self._task(task)
         if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Sequence):
             raise BadArgument("inputs", type(inputs).__name__, "a list of inputs is wanted", "inputs=[{...}, {...}]")
-        data, tags = [found.accept(one) for one in inputs], _metadata(metadata)
+        data, tags = [found.accept(one) for one in inputs], metadata_of(metadata)
 
         async def run() -> list[TaskRun]:
             return [TaskRun(made, found.name, self) for made in await backend.run_many(found.name, data, tags)]
@@ -243,7 +241,7 @@ class HatchetClient:
             As `result`, for the first of them that has none.
         """
         backend = self._connected("results")
-        known = [(_run_id(run), run.task if isinstance(run, TaskRun) else "") for run in runs]
+        known = [(run_id_of(run), run.task if isinstance(run, TaskRun) else "") for run in runs]
         longest = max((self._longest(name) for _, name in known), default=1.0)
         seconds = longest if timeout is None else seconds_of("timeout", timeout)
 
@@ -270,7 +268,7 @@ class HatchetClient:
             RunNotFound, ServerGone, TokenRefused: as the names say.
         """
         backend = self._connected("result")
-        run_id = _run_id(run)
+        run_id = run_id_of(run)
         name = run.task if isinstance(run, TaskRun) else ""
         seconds = self._longest(name) if timeout is None else seconds_of("timeout", timeout)
 
@@ -326,27 +324,13 @@ class HatchetClient:
         """
         backend = self._connected("schedule_task")
         found = self._task(task)
-        ways = [way for way, value in (("delay", delay), ("at", at), ("cron", cron)) if value is not None]
-        if len(ways) != 1:
-            given = " and ".join(ways) or "none"
-            raise BadArgument(
-                "delay, at, cron", given, "exactly one of them is wanted", "schedule_task(task, delay=60)"
-            )
-        now = datetime.now(timezone.utc)
-        expression = cron_expressions.parse(cron).expression if cron is not None else ""
-        instant = now + timedelta(seconds=delay_of(delay)) if delay is not None else None
-        if at is not None:
-            instant = instant_of(at, now)
-        if name is not None and cron is None:
-            raise BadArgument("name", repr(name)[:60], "only a cron has a name", "leave it out")
-        if name is not None and (not isinstance(name, str) or not name.strip() or len(name) > 200):
-            raise BadArgument("name", repr(name)[:60], "a text of 1 to 200 characters is wanted", "name='nightly'")
-        data, tags = found.accept(input), _metadata(metadata)
+        instant, expression = when_of(delay, at, cron, name)
+        called = name_of(name, "nightly") or found.name
+        data, tags = found.accept(input), metadata_of(metadata)
 
         async def schedule() -> Schedule:
             if instant is not None:
                 return Schedule(await backend.schedule(found.name, data, tags, instant), found.name, "once", at=instant)
-            called = name or found.name
             made = await backend.cron(found.name, data, tags, expression, called)
             return Schedule(made, found.name, "cron", cron=expression, name=called)
 
@@ -362,7 +346,7 @@ class HatchetClient:
         backend = self._connected("cancel_task")
         if isinstance(what, Schedule):
             return backend.cancel(what.id, what.kind)
-        return backend.cancel(_run_id(what), "run" if isinstance(what, TaskRun) else "")
+        return backend.cancel(run_id_of(what), "run" if isinstance(what, TaskRun) else "")
 
     def get_task_status(self, run: TaskRun | str) -> Coroutine[Any, Any, TaskStatus]:
         """How a run stands.
@@ -371,7 +355,7 @@ class HatchetClient:
             BadRunId, NotConnected: at the call.
             RunNotFound, ServerGone, TokenRefused: when it is awaited.
         """
-        return self._connected("get_task_status").status(_run_id(run))
+        return self._connected("get_task_status").status(run_id_of(run))
 
     def list_tasks(
         self,
@@ -395,12 +379,9 @@ class HatchetClient:
             ServerGone, TokenRefused: when it is awaited.
         """
         backend = self._connected("list_tasks")
-        if status is not None and status not in STATUSES:
-            raise BadArgument("status", repr(status)[:60], f"one of {', '.join(STATUSES)} is wanted", "status='FAILED'")
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _LONGEST_LIST:
-            raise BadArgument("limit", repr(limit)[:60], f"1 to {_LONGEST_LIST} is wanted", "limit=50")
+        wanted, count = status_of(status), count_of("limit", limit, _LONGEST_LIST, 50)
         found = None if task is None else self._task(task).name
-        return backend.list(_since(since), status, found, _metadata(metadata), limit)
+        return backend.list(since_of(since), wanted, found, metadata_of(metadata), count)
 
     def mock_run(
         self, task: Task | str, input: object = None, *, metadata: Mapping[str, str] | None = None
@@ -408,7 +389,7 @@ class HatchetClient:
         """Call a task in this process and this event loop, once, connected or not; its own exceptions come through."""
         found = self._task(task)
         data = found.accept(input)
-        context = context_of(found, str(uuid.uuid4()), data, _metadata(metadata), 0)
+        context = context_of(found, str(uuid.uuid4()), data, metadata_of(metadata), 0)
         return attempt(found, data, context)
 
     def worker(self, name: str | None = None, *, slots: int = 10, tasks: Sequence[Task | str] | None = None) -> Worker:
@@ -447,47 +428,3 @@ class HatchetClient:
             near = difflib.get_close_matches(task.lower(), low, 1, 0.5)
             raise UnknownTask(task[:100], self._tasks, low[near[0]] if near else None)
         return self._tasks[task]
-
-
-def _run_id(given: object) -> str:
-    if isinstance(given, Schedule):
-        raise BadArgument("run", f"schedule {given}", "it is no run; those that it starts are", "list_tasks(task=...)")
-    text = (
-        given.id
-        if isinstance(given, (TaskRun, TaskStatus))
-        else str(given)
-        if isinstance(given, (str, uuid.UUID))
-        else ""
-    )
-    try:
-        # uuid.UUID takes braces and urn: as well, which no engine does.
-        if str(uuid.UUID(text)) == text.lower():
-            return text.lower()
-    except ValueError:
-        pass
-    raise BadRunId(repr(given)[:60])
-
-
-def _metadata(given: Mapping[str, str] | None) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise BadArgument("metadata", repr(given)[:60], "a dict of texts is wanted", "metadata={'customer': '17'}")
-    for key, value in given.items():
-        if not isinstance(key, str) or not isinstance(value, str) or not key or ":" in key:
-            why = "keys and values are texts, keys not empty and without ':'"
-            raise BadArgument("metadata", f"{{{key!r:.40}: ...}}", why, "metadata={'customer': '17'}")
-    return dict(given)
-
-
-def _since(given: timedelta | datetime) -> datetime:
-    now = datetime.now(timezone.utc)
-    if isinstance(given, timedelta):
-        return now - timedelta(seconds=seconds_of("since", given))
-    if not isinstance(given, datetime):
-        raise BadArgument(
-            "since", repr(given)[:60], "a timedelta, or an aware datetime, is wanted", "since=timedelta(hours=1)"
-        )
-    if given.tzinfo is None:
-        raise NaiveDatetime("since", given.isoformat())
-    return given.astimezone(timezone.utc)

@@ -72,7 +72,7 @@ def instant_of(value: object, now: datetime) -> datetime:
     ahead = (instant - now).total_seconds()
     if ahead <= 0:
         raise BadDelay(
-            "at", value.isoformat(), f"that was {-ahead:.3g} s ago, and no past instant is taken, however near",
+            "at", value.isoformat(), f"that was {abs(ahead):.3g} s ago, and no past instant is taken, however near",
             "now is: client.run_task_now(...)",
         )  # fmt: skip
     if ahead > YEAR:

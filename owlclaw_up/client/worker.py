@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from owlclaw_up.client.arguments import count_of, name_of
 from owlclaw_up.client.config import HatchetConfig
-from owlclaw_up.client.errors import BadArgument, LoopRuns, WorkerFailed
+from owlclaw_up.client.errors import LoopRuns, WorkerFailed
 from owlclaw_up.client.sdk import load_sdk, sdk_config, sdk_task
 
 if TYPE_CHECKING:
@@ -37,12 +38,8 @@ class Worker:
     """
 
     def __init__(self, client: HatchetClient, name: str | None, slots: int, served: list[str] | None) -> None:
-        if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= _MOST_SLOTS:
-            raise BadArgument("slots", repr(slots)[:60], f"1 to {_MOST_SLOTS} is wanted", "slots=10")
-        if name is not None and (not isinstance(name, str) or not name.strip() or len(name) > 200):
-            raise BadArgument("name", repr(name)[:60], "a text of 1 to 200 characters is wanted", "name='mailer'")
-        self.name = name or platform.node() or "worker"
-        self.slots = slots
+        self.name = name_of(name, "mailer") or platform.node() or "worker"
+        self.slots = count_of("slots", slots, _MOST_SLOTS, 10)
         self._client = client
         self._served = served
 

@@ -137,6 +137,18 @@ def test_a_rest_address_of_something_else_is_named(place: Place, run: Run) -> No
         assert caught.value.hop == "REST"
 
 
+def test_hatchet_sdk_is_loaded_when_it_is_needed_and_not_before(place: Place) -> None:
+    program = (
+        "import asyncio, sys\nfrom owlclaw_up.client import HatchetClient\nclient = HatchetClient()\n"
+        "client.task(name='a')(lambda input, ctx: {})\nassert 'pydantic' not in sys.modules\n"
+        "asyncio.run(client.connect())\nasyncio.run(client.mock_run('a'))\nasyncio.run(client.aclose())\n"
+        "assert 'hatchet_sdk' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], env=place.environment, cwd=place.engine.home, check=True, timeout=30
+    )
+
+
 # --- before a worker ------------------------------------------------------------------------------------------------
 
 
