@@ -13,7 +13,7 @@ from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.errors import PRECONDITION, PullFailed, UpError
 from owlclaw_up.executor import apply
-from owlclaw_up.facts import DatabasesLook, Facts, Shadow, gather
+from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.model import (
@@ -38,6 +38,7 @@ from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
+from owlclaw_up.shadows import shadow_findings
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
@@ -327,11 +328,7 @@ def _notes(prepared: Prepared) -> Sequence[str]:
 def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding, ...]:
     """Values elsewhere that win over the dotenv file, and proxies that catch a worker's gRPC."""
     wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
-    findings = [
-        _shadow_finding(shadow, spec)
-        for shadow in found(facts.shadows) or ()
-        if shadow.key in wanted and shadow.value.reveal() != wanted[shadow.key]
-    ]
+    findings = list(shadow_findings(found(facts.shadows) or EnvPlaces(), spec.env_path, wanted))
     proxies = found(facts.proxies) or {}
     catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
     excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))
@@ -344,15 +341,6 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
             )
         )  # fmt: skip
     return tuple(findings)
-
-
-def _shadow_finding(shadow: Shadow, spec: StackSpec) -> Finding:
-    where = f"{shadow.where}, line {shadow.line}" if shadow.line else shadow.where
-    mend = f"unset {shadow.key}" if shadow.line is None else f"remove line {shadow.line} of {shadow.where}"
-    return Finding(
-        "env.shadowed", "warn", f"{shadow.key} in {where} wins over {spec.env_path.name}",
-        "programs read that value, not the one written here", mend, mend if shadow.line is None else "",
-    )  # fmt: skip
 
 
 def logger(project: Project, command: str) -> Listener:

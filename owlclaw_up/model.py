@@ -247,6 +247,8 @@ class TokenInfo:
     expires_at: str
     days_left: int
     accepted: bool | None = None
+    issued_at: str = ""
+    token_id: str = ""
 
 
 @dataclass(frozen=True)

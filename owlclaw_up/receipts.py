@@ -61,12 +61,14 @@ class Vault:
     """`secrets.json`: passwords by role, keysets and cookie secrets, the token, values of `.env` before our first edit.
 
     Attributes:
+        superseded: tokens of ours that a newer one has taken the place of, and that are still to be revoked.
         env_originals: the dotenv file of the last run as it was; under `others` those of earlier runs.
     """
 
     passwords: dict[str, str] = field(default_factory=dict)
     engine: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    superseded: list[str] = field(default_factory=list)
     admin_url: str = ""
     env_originals: dict[str, Any] = field(default_factory=dict)
 
@@ -81,7 +83,7 @@ class Vault:
         """Every secret text, for redaction; a password that is its role's name hides nothing, and would mask every text."""
         originals = [v for file in self.originals() for v in file["values"].values() if v]
         passwords = [password for role, password in self.passwords.items() if password != role]
-        return [*passwords, *self.engine.values(), self.token, self.admin_url, *originals]
+        return [*passwords, *self.engine.values(), self.token, *self.superseded, self.admin_url, *originals]
 
 
 def new_password() -> Secret:

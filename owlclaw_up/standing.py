@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from owlclaw_up.facts import Facts, gather
+from owlclaw_up.facts import EnvPlaces, Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
 from owlclaw_up.project import NoEnvironment, Project, application, relative
+from owlclaw_up.shadows import shadow_findings
 from owlclaw_up.steps.smoke import kept_smoke
+from owlclaw_up.token_claims import Claims
 
 
 def status(project: Project) -> Outcome:
     """What runs, where, since when; `exit_code` 0 only if the environment is up and answers."""
     begun = project.host.clock.monotonic()
-    probes = ("stack", "docker") if project.ledger.recall("compose") else ("stack",)
+    probes = ("stack", "shadows", *(("docker",) if project.ledger.recall("compose") else ()))
     facts = gather(project.host, project.settings, project.ledger, only=probes)
     state = project.ledger.state
     mode = Mode(state.mode) if state.mode else None
@@ -33,11 +35,15 @@ def status(project: Project) -> Outcome:
     token = _token_info(project, facts)
     durable = MODES[mode].durable
     bad = [s for s in services if s.state != "running"]
-    if durable and (token is None or not token.accepted):
-        bad.append(Service("token", "refused", "the engine does not accept the kept token"))
+    # An engine that is not well, or whose database is away, refuses every token.
+    if durable and not bad and (token is None or not token.accepted):
+        bad.append(
+            Service("token", "refused", "the engine does not accept the kept token; why: owlclaw-up token check")
+        )
+    env_path = project.root / project.settings.env_file.value
     findings = tuple(
         Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
-    )
+    ) + shadow_findings(found(facts.shadows) or EnvPlaces(), env_path)
     kept = state.ports
     urls = {}
     if durable:
@@ -46,7 +52,7 @@ def status(project: Project) -> Outcome:
     urls["postgres"] = f"postgresql://{own.role}@{_host_of(project)}:{kept['postgres']}/{own.name}"
     return Outcome(
         "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
-        endpoints=urls, env_file=relative(project, project.root / project.settings.env_file.value),
+        endpoints=urls, env_file=relative(project, env_path),
         seconds=project.host.clock.monotonic() - begun, smoke=kept_smoke(project.ledger), findings=findings,
         services=services, token=token, project=project.root,
     )  # fmt: skip
@@ -123,9 +129,18 @@ def _token_info(project: Project, facts: Facts) -> TokenInfo | None:
     look = facts.our_stack.token
     if look is None:
         return None
-    claims = look.claims
-    accepted = None if look.grpc is None else look.grpc.state == "ok"
+    asked = look.grpc is not None and facts.our_stack.engine_ready
+    accepted = look.grpc.state == "ok" if asked and look.grpc else None
+    return token_info(look.claims, project.host.clock.now(), accepted)
+
+
+def token_info(claims: Claims, now: float, accepted: bool | None) -> TokenInfo:
+    """What a token says of itself, for an outcome.
+
+    Args:
+        accepted: whether the engine takes it; None where it was not asked.
+    """
     return TokenInfo(
-        claims.tenant, claims.server_url, claims.grpc_address, claims.expires_text,
-        claims.days_left(project.host.clock.now()), accepted,
+        claims.tenant, claims.server_url, claims.grpc_address, claims.expires_text, claims.days_left(now), accepted,
+        claims.issued_text, claims.token_id,
     )  # fmt: skip

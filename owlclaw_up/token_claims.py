@@ -11,6 +11,9 @@ import datetime
 import json
 from dataclasses import dataclass
 
+# Days before its end in which a token is renewed.
+RENEW_BELOW_DAYS = 14
+
 
 @dataclass(frozen=True)
 class Claims:
@@ -29,7 +32,25 @@ class Claims:
 
     @property
     def expires_text(self) -> str:
-        return datetime.datetime.fromtimestamp(self.expires, datetime.timezone.utc).isoformat(timespec="seconds")
+        return _time_text(self.expires)
+
+    @property
+    def issued_text(self) -> str:
+        return _time_text(self.issued)
+
+
+def _time_text(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def renewal_due(claims: Claims, now: float, lifetime: float) -> bool:
+    """Whether a token is so near its end that a new one is due: 14 days, or half of a life that is short.
+
+    Args:
+        lifetime: in seconds, of the token that would come next, or of this one. In seconds, as whole days would have a
+            token of a day or less made anew each time.
+    """
+    return claims.expires - now < min(RENEW_BELOW_DAYS * 86400, lifetime / 2)
 
 
 def decode(token: str) -> Claims | None:
@@ -47,8 +68,8 @@ def decode(token: str) -> Claims | None:
             float(payload.get("iat", 0)),
             str(payload.get("token_id", "")),
         )
-        # An expiry that no calendar has is no expiry.
-        claims.days_left(0), claims.expires_text
+        # A time that no calendar has is none.
+        claims.days_left(0), claims.expires_text, claims.issued_text
     except (KeyError, TypeError, ValueError, binascii.Error, AttributeError, OverflowError, OSError):
         return None
     return claims

@@ -123,7 +123,13 @@ class Cli:
     def secret_texts(self) -> set[str]:
         """Every secret of this project, for leak checks."""
         kept = self.secrets
-        texts = {*kept["passwords"].values(), *kept["engine"].values(), kept["token"], kept["admin_url"]}
+        texts = {
+            *kept["passwords"].values(),
+            *kept["engine"].values(),
+            kept["token"],
+            *kept["superseded"],
+            kept["admin_url"],
+        }
         return {t for t in texts if len(t) > 5}
 
     def assert_no_leak(self) -> None:

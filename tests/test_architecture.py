@@ -34,6 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "host": ("host.",),
     "receipts": ("receipts",),
     "facts": ("facts.",),
+    "checks": ("shadows", "token_checks"),
     "steps": ("steps.",),
     "modes": ("server_choice", "compose_design", "modes", "design", "capabilities"),
     "planner": ("planner",),
@@ -44,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "environment",
         "databases",
         "database_status",
+        "tokens",
         "application_migrations",
         "can",
     ),
@@ -69,11 +71,13 @@ MAY: dict[str, set[str]] = {
     # The façade has the version, and nothing else at module level.
     "receipts": _BELOW_HOST | {"facade"},
     "facts": _BELOW_FACTS,
+    # What facts mean, as findings: pure.
+    "checks": {"model", "text", "facts"},
     "steps": _BELOW_FACTS | {"facts"},
     "modes": _BELOW_FACTS | {"facts"},
     "planner": {"model", "facts", "steps"},
     "executor": {"errors", "model", "base", "host", "planner", "steps"},
-    "environment": _BELOW_FACTS | {"facts", "steps", "modes", "planner", "executor"},
+    "environment": _BELOW_FACTS | {"facts", "checks", "steps", "modes", "planner", "executor"},
     "client": {"errors", "model", "text"},
     # Programs of their own, run as files: they know the client, as an application does.
     "proof": {"client", "facade"},

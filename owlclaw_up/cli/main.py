@@ -10,7 +10,7 @@ import click
 import typer
 
 from owlclaw_up import __version__
-from owlclaw_up.cli import db, engine
+from owlclaw_up.cli import db, engine, token
 from owlclaw_up.cli.options import (
     SHARED_FLAGS,
     SHARED_VALUES,
@@ -48,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(engine.app, name="engine")
 app.add_typer(db.app, name="db")
+app.add_typer(token.app, name="token")
 
 
 @app.command()

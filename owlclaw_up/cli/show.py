@@ -56,6 +56,8 @@ def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -
     `export` prints no secret either: it has the shell take those from the dotenv file.
     """
     from owlclaw_up import dotenv_text, environment
+    from owlclaw_up.facts.dotenv import look_for_shadows
+    from owlclaw_up.shadows import shadow_findings
     from owlclaw_up.steps.dotenv import SECRET_KEYS
 
     wanted = environment.variables(project)
@@ -80,7 +82,9 @@ def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -
                     print(f'export {key}="$({_from_file(key, path)})"')
                 else:
                     print(f"{'export ' if export else ''}{key}={shown(key, value)}")
-    return Outcome("env", "ok", 1 if diff and differs else 0, project=project.root, data=data)
+    places = look_for_shadows(project.host, project.settings, project.root) if diff else None
+    findings = shadow_findings(places, path, wanted) if places else ()
+    return Outcome("env", "ok", 1 if diff and differs else 0, findings=findings, project=project.root, data=data)
 
 
 def _from_file(key: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Probes of the dotenv file, of what git thinks of it, and of the places whose values win over it."""
+"""Probes of the dotenv file, of what git thinks of it, and of every other place from which programs read our keys."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from owlclaw_up import dotenv_text
-from owlclaw_up.facts.values import DotenvLook, Shadow
+from owlclaw_up.facts.values import DotenvLook, EnvPlace, EnvPlaces
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Secret
+from owlclaw_up.settings import ENV_KEYS, Settings
 
-# Files that hatchet-sdk reads from the working directory, later ones win: hatchet_sdk/config.py.
+# Files that hatchet-sdk reads from the working directory, later ones win, an empty value too; and the prefix of the keys
+# that it takes, from there and from the shell: hatchet_sdk/config.py.
 SDK_DOTENV_FILES = (".env", ".env.hatchet", ".env.dev", ".env.local")
+SDK_PREFIX = "HATCHET_CLIENT_"
+SHELL = "the shell"
 
 
 def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
@@ -56,24 +61,59 @@ def _git_says(host: Host, path: Path) -> tuple[bool, bool | None]:
     return tracked, ignored
 
 
-def look_for_shadows(host: Host, project: Path, env_file: Path) -> tuple[Shadow, ...]:
-    """Values for hatchet-sdk and OwlClaw that win over the dotenv file: later files, and the shell."""
-    shadows = []
-    for name in SDK_DOTENV_FILES[1:]:
-        path = project / name
-        data = host.files.read(path) if path.is_file() and path != project / env_file else None
-        if data:
-            try:
-                assignments = dotenv_text.parse(data)
-            except dotenv_text.DotenvError:
-                continue
-            shadows += [
-                Shadow(a.key, name, a.line, Secret(a.value))
-                for a in assignments
-                if a.key.startswith("HATCHET_CLIENT_") and a.value
-            ]
-    prefixes = ("HATCHET_", "OWLCLAW_DATABASE_URL", "DATABASE_URL")
-    for key, value in host.environ.items():
-        if key.startswith(prefixes) and value:
-            shadows.append(Shadow(key, "the shell", None, Secret(value)))
-    return tuple(shadows)
+def look_for_shadows(host: Host, settings: Settings, project: Path) -> EnvPlaces:
+    """Every place from which a program may read our keys: the dotenv file, later files beside it, the same files in the
+    working directory where that is another one, and the shell.
+    """
+    env_path = project / settings.env_file.value
+    ours = frozenset(settings.env_names.value.get(key, key) for key in ENV_KEYS)
+    reader = _Reader(host, project, ours)
+    over = [
+        EnvPlace(key, SHELL, None, Secret(value))
+        for key, value in host.environ.items()
+        if reader.reads(key, everything=True)
+    ]
+    here = host.cwd
+    if here not in (project, env_path.parent):
+        # `owlclaw start` loads the working directory's .env; hatchet-sdk reads all four there.
+        for name in reversed(SDK_DOTENV_FILES):
+            over += reader.effective(here / name, everything=name == ".env")
+    beside: tuple[str, ...] = SDK_DOTENV_FILES
+    if env_path.parent == project and env_path.name in SDK_DOTENV_FILES:
+        beside = SDK_DOTENV_FILES[SDK_DOTENV_FILES.index(env_path.name) + 1 :]
+    for name in reversed(beside):
+        over += reader.effective(project / name, everything=False)
+    missed = here != env_path.parent and env_path.name in SDK_DOTENV_FILES
+    return EnvPlaces(tuple(reader.every(env_path)), tuple(over), here if missed else None)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads our keys from dotenv files; hatchet-sdk takes only those with its own prefix, in any case of letters."""
+
+    host: Host
+    project: Path
+    ours: frozenset[str]
+
+    def reads(self, key: str, *, everything: bool) -> bool:
+        if key.upper().startswith(SDK_PREFIX):
+            return key in self.ours or key.upper() in self.ours
+        return everything and key in self.ours
+
+    def every(self, path: Path, *, everything: bool = True) -> list[EnvPlace]:
+        """Every assignment of our keys, in the file's order; none of a file that cannot be read."""
+        where = os.path.relpath(path, self.project) if path.is_relative_to(self.project) else str(path)
+        try:
+            data = self.host.files.read(path) if path.is_file() else None
+            assignments = dotenv_text.parse(data) if data else ()
+        except (OSError, dotenv_text.DotenvError):
+            return []
+        return [
+            EnvPlace(a.key, where, a.line, Secret(a.value))
+            for a in assignments
+            if self.reads(a.key, everything=everything)
+        ]
+
+    def effective(self, path: Path, *, everything: bool) -> list[EnvPlace]:
+        """The last assignment of each key: that one counts."""
+        return list({place.key: place for place in self.every(path, everything=everything)}.values())

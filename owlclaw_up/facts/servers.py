@@ -104,6 +104,16 @@ def admin_login(ledger: Ledger) -> ServerLogin | None:
     return None
 
 
+def hatchet_login(settings: Settings, ledger: Ledger) -> ServerLogin | None:
+    """The owner's login to Hatchet's database on the server that the state names."""
+    admin = admin_login(ledger)
+    role = next((d.role for d in wanted_databases(settings) if d.name == HATCHET_DATABASE), "")
+    password = ledger.vault.passwords.get(role)
+    if admin is None or password is None:
+        return None
+    return ServerLogin(admin.host, admin.port, role, Secret(password), HATCHET_DATABASE, admin.options)
+
+
 def look_at_databases(
     host: Host, settings: Settings, ledger: Ledger, admin: ServerLogin, source: str,
     more: Sequence[DatabaseSetting] = (),

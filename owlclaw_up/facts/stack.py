@@ -26,7 +26,7 @@ def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
     parts: dict[str, Any] = {}
 
     def engine() -> None:
-        parts["engine"] = _look_at_engine(host, ledger)
+        parts["engine"] = look_at_engine(host, ledger)
 
     def token() -> None:
         parts["token"] = _look_at_token(host, ledger)
@@ -68,7 +68,8 @@ def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
     return None
 
 
-def _look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
+    """The engine's process where it is one of this machine, whether it is ready, and what it answers."""
     process, ports = None, ledger.state.ports
     if ledger.recall("engine").get("container") is None:
         process = running_engine(host, ledger)

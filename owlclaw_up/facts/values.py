@@ -80,13 +80,40 @@ class DotenvLook:
 
 
 @dataclass(frozen=True)
-class Shadow:
-    """A place from which hatchet-sdk reads a value before, or over, the dotenv file."""
+class EnvPlace:
+    """A place from which hatchet-sdk or OwlClaw reads one of our keys.
+
+    Attributes:
+        key: as it is written there; hatchet-sdk makes no difference between upper and lower case.
+        where: a file, from the project where it lies in it, or `the shell`.
+        line: in that file.
+    """
 
     key: str
     where: str
     line: int | None
     value: Secret
+
+    @property
+    def text(self) -> str:
+        """The place for a reader."""
+        return f"{self.where}, line {self.line}" if self.line else self.where
+
+
+@dataclass(frozen=True)
+class EnvPlaces:
+    """Everything that is read for our keys.
+
+    Attributes:
+        written: in the dotenv file itself, in its order; the last one of a key counts.
+        over: what wins over the dotenv file, the strongest first.
+        elsewhere: the working directory, where a program that is started in it reads no dotenv file of the project; None
+            where it does.
+    """
+
+    written: tuple[EnvPlace, ...] = ()
+    over: tuple[EnvPlace, ...] = ()
+    elsewhere: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -227,7 +254,7 @@ class Facts:
     engines: Fact[tuple[EngineBinaries | engines.EngineRefused, ...]]
     postgres_binaries: Fact[tuple[PostgresBinaries, ...]]
     dotenv: Fact[DotenvLook]
-    shadows: Fact[tuple[Shadow, ...]]
+    shadows: Fact[EnvPlaces]
     sdk: Fact[SdkLook]
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, SystemClock
 from owlclaw_up.host.docker import DockerEngine
@@ -21,6 +22,7 @@ class Host:
 
     Attributes:
         environ: the environment of this command.
+        cwd: the working directory of this command.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -29,6 +31,7 @@ class Host:
     clock: Clock = field(default_factory=SystemClock)
     postgres: Postgres = field(default_factory=PostgresServers)
     hatchet: Hatchet = field(default_factory=HatchetEngine)
+    cwd: Path = field(default_factory=Path.cwd)
 
     def docker(self, address: str) -> Docker:
         """The Docker engine at an address, as `host.docker_engines` found it."""

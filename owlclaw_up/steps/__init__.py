@@ -35,7 +35,24 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
         ]
     elif isinstance(spec.engine, ContainerEngine):
         steps += _container_engine(spec, ledger)
-    return [*steps, dotenv.WriteDotenv(spec, ledger), smoke.Prove(spec, ledger)]
+    newer = [step for step in steps if isinstance(step, token.EnsureToken)]
+    steps += [dotenv.WriteDotenv(spec, ledger), smoke.Prove(spec, ledger)]
+    if ledger.vault.token or ledger.receipts("token"):
+        steps += [token.RevokeTokens(spec, ledger, step.admin, step) for step in newer]
+    return steps
+
+
+def rotation(spec: StackSpec, ledger: Ledger, *, keep_old: bool) -> list[Step]:
+    """The steps that put a new token in the place of the kept one; at every moment between them the dotenv file has a good one.
+
+    Args:
+        keep_old: leave the one before it alone.
+    """
+    native = isinstance(spec.engine, NativeEngine)
+    admin: HatchetAdmin = engine.NativeAdmin(spec, ledger) if native else containers.ContainerAdmin(spec, ledger)
+    newer = token.RotateToken(spec, ledger, admin, keep_old=keep_old)
+    steps: list[Step] = [newer, dotenv.WriteDotenv(spec, ledger), token.ProveToken(spec, ledger, admin)]
+    return steps if keep_old else [*steps, token.RevokeTokens(spec, ledger, admin, newer, all_earlier=True)]
 
 
 def _container_server(spec: StackSpec, ledger: Ledger) -> list[Step]:
@@ -77,7 +94,8 @@ def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
 
 def removals(ledger: Ledger, *, purge: bool) -> list[Step]:
     """The steps that take back what receipts name: processes and containers, and with `purge` everything else too."""
-    steps: list[Step] = [engine.StopEngine(ledger)]
+    steps: list[Step] = token.revocations(ledger) if purge else []
+    steps.append(engine.StopEngine(ledger))
     if ledger.recall("compose"):
         steps.append(containers.StopContainers(ledger, doomed=purge))
     local = ledger.recall("postgres").get("kind") == "local"

@@ -25,7 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import capabilities, databases, migrations
+from owlclaw_up.views import capabilities, databases, migrations, tokens
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -180,8 +180,12 @@ class Screen:
             "down": self._down,
             "smoke": self._smoke_screen,
             "can": lambda outcome, verbose: capabilities.show(outcome, self.put, verbose=verbose),
+            "env": lambda outcome, verbose: self._findings(outcome.findings),
             "db migrate": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db restore": lambda outcome, verbose: migrations.show(outcome, self.put),
+            "token show": lambda outcome, verbose: tokens.show(outcome, self.put),
+            "token check": lambda outcome, verbose: tokens.check(outcome, self.put, self._findings),
+            "token rotate": lambda outcome, verbose: tokens.rotate(outcome, self.put, self._findings),
             "db init": self._databases,
             "db reset-test": self._databases,
             "db status": self._databases,
@@ -334,7 +338,8 @@ class Screen:
 
     def _findings(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
-            self.put(f"  {_LEVEL_WORDS[finding.level]}: {finding.title}", "yellow")
+            style = {"fail": "red", "ok": "green"}.get(finding.level, "yellow")
+            self.put(f"  {_LEVEL_WORDS[finding.level]}: {finding.title}", style)
             if finding.detail:
                 self.put(f"    {finding.detail}", "dim")
             if finding.hint:

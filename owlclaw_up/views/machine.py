@@ -82,6 +82,8 @@ def document(outcome: Outcome) -> dict[str, Any]:
             "expires_at": token.expires_at,
             "days_left": token.days_left,
             "accepted": token.accepted,
+            "issued_at": token.issued_at or None,
+            "token_id": token.token_id or None,
         }
     if error is not None:
         rendered["error"] = {

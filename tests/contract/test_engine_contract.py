@@ -14,6 +14,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -531,6 +532,32 @@ def test_revoked_and_forgotten_tokens(engine: Engine, lite: Lite) -> None:
     number = claims_of(forgotten)["token_id"]
     engine.postgres.execute(f"""DELETE FROM "APIToken" WHERE id = '{number}'""", f"contract-{engine.name}")
     assert engine_version(lite, forgotten) == refused
+
+
+def test_a_token_that_was_seen_is_remembered_for_some_seconds(engine: Engine, lite: Lite) -> None:
+    token = engine.token("--name", "remembered")
+    address = lite.url("LITE_RUNTIME_PORT", f"/api/v1/tenants/{TENANT}")
+
+    def seen() -> tuple[bool, int]:
+        return engine_version(lite, token).startswith("v"), get(address, headers={"Authorization": f"Bearer {token}"})[
+            0
+        ]
+
+    assert seen() == (True, 200)
+    begun = time.monotonic()
+    engine.postgres.execute(
+        f"""UPDATE "APIToken" SET revoked = true WHERE id = '{claims_of(token)["token_id"]}'""",
+        f"contract-{engine.name}",
+    )
+    assert seen() == (True, 200)
+    assert until(seen, (False, 403), 15) == (False, 403)
+    assert 3 < time.monotonic() - begun < 8
+
+
+def test_every_answer_tells_the_engine_s_time(lite: Lite) -> None:
+    for path in ("/api/ready", f"/api/v1/tenants/{TENANT}"):
+        told = parsedate_to_datetime(get(lite.url("LITE_RUNTIME_PORT", path))[2]["Date"]).timestamp()
+        assert abs(told - time.time()) < 2
 
 
 def test_rest_with_a_token(engine: Engine, lite: Lite, token: str) -> None:

@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -312,14 +311,3 @@ def test_other_files_and_links(mock_cli: Cli, tmp_path: Path) -> None:
     assert target.read_bytes() == b"A=1\n"
     assert not other.exists()
     assert sorted(p.name for p in mock_cli.root.iterdir()) == [".env", ".git", ".gitignore", "other"]
-
-
-def test_what_wins_over_the_file_is_said(new_cli: Callable[..., Cli]) -> None:
-    cli = new_cli(HATCHET_CLIENT_TOKEN="an-old-token-of-the-shell")
-    (cli.root / ".env.local").write_text("# mine\nHATCHET_CLIENT_HOST_PORT=elsewhere:7077\n")
-    findings = [f for f in cli.json("--smoke", "none")["findings"] if f["id"] == "env.shadowed"]
-    titles = " ".join(f["title"] for f in findings)
-    assert "HATCHET_CLIENT_TOKEN in the shell" in titles
-    assert "HATCHET_CLIENT_HOST_PORT in .env.local, line 2" in titles
-    assert "unset HATCHET_CLIENT_TOKEN" in [f["hint"] for f in findings]
-    assert "an-old-token-of-the-shell" not in cli.history[-1].text

@@ -23,6 +23,7 @@ fault                    what it does
 ``lite.reject-tokens``   every token is refused: gRPC UNAUTHENTICATED, REST 403
 ``lite.no-dispatch``     runs are accepted and stay QUEUED
 ``lite.ignore-sigterm``  SIGTERM changes nothing; only SIGKILL ends it
+``lite.clock=S``         its clock is S seconds off the machine's
 ``lite.die-after=S``     S seconds after the start it prints a panic and ends with exit code 2, cleaning up nothing
 ``admin.garbage-token``  ``token create`` prints something that is no token, exit 0
 ``admin.token-fails``    ``token create`` fails with ``STANDIN_FAULT_TEXT`` on stderr, exit 1

@@ -131,7 +131,7 @@ class RestApi:
             if who == "person":
                 return None
             try:
-                return Caller(tenant=await self._authority.rest_tenant(token))
+                return Caller(tenant=await self._authority.tenant(token, "rest"))
             except TokenRefusedError:
                 return None
         user = self._authority.user(self._cookie_of(request))

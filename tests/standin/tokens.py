@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from .errors import ConfigurationError
+from .misbehave import clock
 
 _MASTER_TYPE = "type.googleapis.com/google.crypto.tink.AesGcmKey"
 _PRIVATE_TYPE = "type.googleapis.com/google.crypto.tink.JwtEcdsaPrivateKey"
@@ -188,7 +189,7 @@ class Keys:
             claims: dict[str, Any] = json.loads(_decode_url(body))
         except ValueError:
             raise TokenRefusedError("not a token") from None
-        now = time.time()
+        now = clock()
         if claims.get("aud") != server_url() or claims.get("iss") != server_url():
             raise TokenRefusedError("audience or issuer does not match")
         if claims.get("exp", 0) <= now:

@@ -7,8 +7,11 @@ import json
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
+
+from .misbehave import clock
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ async def serve(listening: socket.socket, handler: Handler) -> asyncio.Server:
                 response = await handler(request)
                 keep = request.headers.get("connection", "").lower() != "close"
                 lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+                lines.append(f"Date: {formatdate(clock(), usegmt=True)}")
                 if response.content_type:
                     lines.append(f"Content-Type: {response.content_type}")
                 lines += [f"{name}: {value}" for name, value in response.headers.items()]

