@@ -168,9 +168,11 @@ def hatchet_client(request: pytest.FixtureRequest) -> Iterator[HatchetClient]:
 
     client = HatchetClient(verdict.config)
     with _in_words():
-        client.sync.connect()
-        yield client
-        client.sync.close()
+        try:
+            client.sync.connect()
+            yield client
+        finally:
+            client.sync.close()
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,24 @@ def test_every_dependency_has_its_reason() -> None:
     assert sorted(documented) == sorted(declared)
 
 
+def test_the_pytest_page_names_what_the_plugin_has() -> None:
+    declared: dict[str, set[str]] = {"Fixtures": set(), "Ini options": set(), "Option": set(), "Marks": set()}
+    for node in ast.walk(ast.parse(read(PACKAGE / "pytest_plugin.py"))):
+        if isinstance(node, ast.FunctionDef) and any("pytest.fixture" in ast.unparse(d) for d in node.decorator_list):
+            declared["Fixtures"] |= {node.name} - {"_owlclaw_databases"}
+        if isinstance(node, ast.Call):
+            called, words = ast.unparse(node.func).rpartition(".")[2], [ast.unparse(a).strip("'") for a in node.args]
+            section = {"addini": "Ini options", "addoption": "Option"}.get(called)
+            if section:
+                declared[section].add(words[0])
+            if called == "addinivalue_line":
+                declared["Marks"].add(re.split(r"\W", words[1])[0])
+    page = sections(DOCS / "reference" / "pytest.md")
+    for section, names in declared.items():
+        assert names, section
+        assert set(re.findall(r"^\| `([\w-]+)` \|", page[section], flags=re.MULTILINE)) == names
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_resolve(page: Path) -> None:
     for link in links(page):

@@ -152,7 +152,7 @@ class PostgresServers:
             )
 
     def clone_database(self, admin: ServerLogin, database: str, template: str, owner: str) -> None:
-        """A copy of a database, with UTC for its owner, which no copy takes along. Who is connected to the original goes."""
+        """A copy of a database, with UTC, which no copy takes along. Who is connected to the original goes."""
         from psycopg import sql
 
         with translated(admin, f"create database {database}"), session(admin) as connection:
@@ -167,7 +167,7 @@ class PostgresServers:
             connection.execute(
                 sql.SQL("create database {} owner {} template {}").format(name, role, sql.Identifier(template))
             )
-            connection.execute(sql.SQL("alter role {} in database {} set timezone = 'UTC'").format(role, name))
+            connection.execute(sql.SQL("alter database {} set timezone = 'UTC'").format(name))
 
     def database_names(self, admin: ServerLogin, prefix: str) -> list[str]:
         """The databases whose names begin so."""

@@ -80,7 +80,6 @@ def find_server(project: Project, environ: Mapping[str, str]) -> Server | None:
     Returns:
         The first where a login may make databases; None where there is none.
     """
-    wanted = application(project)
     app = _application_login(project, environ)
     candidates = [admin_login(project.ledger)]
     if project.settings.admin_url.value:
@@ -91,13 +90,14 @@ def find_server(project: Project, environ: Mapping[str, str]) -> Server | None:
         if not isinstance(look, ServerLook) or not (look.superuser or look.createdb):
             continue
         admin = look.login
-        # A database can be given only to a role that this login may act as.
-        gives = look.superuser or look.createrole or (app is not None and app.user == look.user)
-        owner = app if app is not None and gives and _same_server(app, admin) else admin
-        if owner is not admin and project.host.postgres.login_works(owner) is not None:
-            owner = admin
-        return Server(admin, owner, wanted.extensions)
+        gives = app is not None and _same_server(app, admin) and _can_own(project.host.postgres, admin, app)
+        return Server(admin, app if app is not None and gives else admin, application(project).extensions)
     return None
+
+
+def _can_own(postgres: Postgres, admin: ServerLogin, role: ServerLogin) -> bool:
+    """Whether a role's login works, and the admin may give it databases as things are: nobody is made a member of it."""
+    return postgres.login_works(role) is None and postgres.has_role(admin, role.user)
 
 
 def _application_login(project: Project, environ: Mapping[str, str]) -> ServerLogin | None:

@@ -110,7 +110,7 @@ class Environments:
 
     Args:
         folder: of the session; made with the first environment.
-        project: the project under test: its engine is used, nothing else of it.
+        project: the project under test: its engine is used, and its time limit; nothing else of it.
     """
 
     def __init__(self, folder: Path, project: Project) -> None:
@@ -155,10 +155,10 @@ class Environments:
         self._prepare()
         root = self.folder / "server"
         root.mkdir(0o700, exist_ok=True)
-        block = _FIRST_PORT + _BLOCK * (zlib.crc32(self.folder.name.encode()) % _BLOCKS)
-        # The first worker makes it; the others wait for its lock, and find it made.
+        # The same for every worker: the first one makes it, and the others wait for its lock and find it made.
+        port = _FIRST_PORT + _BLOCK * (zlib.crc32(self.folder.name.encode()) % _BLOCKS)
         try:
-            return self._up(root, "mock", _ports(block))[0]
+            return self._up(root, "mock", {"postgres_port": port})[0]
         except PortTaken:
             return self._up(root, "mock", {})[0]
 
@@ -173,14 +173,20 @@ class Environments:
         return "native" if at_hand else "mock"
 
     def _up(self, root: Path, mode: str, settings: Mapping[str, Any]) -> tuple[Project, Outcome]:
-        engine_dir = self.project.settings.engine_dir.value
-        flags = {"engine_dir": str(engine_dir) if engine_dir else None, "smoke": "none", **settings, "mode": mode}
+        own = self.project.settings
+        flags = {
+            "engine_dir": str(own.engine_dir.value) if own.engine_dir.value else None,
+            "timeout": own.timeout.value, "offline": own.offline.value, "smoke": "none", **settings, "mode": mode,
+        }  # fmt: skip
         opened = open_project(root, flags, _host(self.project.host))
         if not opened.ledger.exists:
             _want_embedded(opened)
         outcome = environment.up(opened)
         if outcome.exit_code:
-            raise outcome.error or ApplyFailed("smoke", "the smoke test of a throwaway environment said no")
+            raise outcome.error or ApplyFailed(
+                "smoke-failed", "the smoke test of a throwaway environment said no", hint="smoke=\"none\" skips it",
+                detail="\n".join(f"{p.id} {p.status} {p.detail}" for p in outcome.smoke.proofs) if outcome.smoke else "",
+            )  # fmt: skip
         return opened, outcome
 
 
@@ -192,8 +198,7 @@ def make_folder(folder: Path) -> None:
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
-    seen = folder.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or (sys.platform != "win32" and seen.st_uid != os.geteuid()):
+    if not _is_mine(folder):
         raise ApplyFailed("session-folder", f"{folder} belongs to somebody else", hint=f"ls -ld {folder}")
 
 
@@ -201,10 +206,16 @@ def sweep(folder: Path) -> None:
     """Remove what killed sessions of this user have left in a folder for temporary files."""
     for left in folder.glob(f"{FOLDER}*"):
         owner = Owner.named_in(left.name)
-        if owner is not None and owner.gone and left.lstat().st_uid == os.geteuid():
+        if owner is not None and owner.gone and _is_mine(left):
             # What cannot be removed now is tried again by the next session.
             with contextlib.suppress(UpError, OSError):
                 remove_all(left)
+
+
+def _is_mine(folder: Path) -> bool:
+    """A real folder of this user: among temporary files anybody may have put a link there, or another folder."""
+    seen = folder.lstat()
+    return stat.S_ISDIR(seen.st_mode) and (sys.platform == "win32" or seen.st_uid == os.geteuid())
 
 
 def remove_all(folder: Path) -> None:

@@ -148,6 +148,10 @@ class FakeServers:
             "createrole" in rights, "UTC", "", 100, frozenset(),
         )  # fmt: skip
 
+    def has_role(self, admin: ServerLogin, role: str) -> bool:
+        rights = self.roles[admin.port or 5432, admin.user]
+        return "super" in rights or f"member of {role}" in rights or admin.user == role
+
     def login_works(self, login: ServerLogin, timeout: float = 3.0) -> ServerRefusal | None:
         return None if (login.port or 5432, login.user) in self.roles else ServerRefusal("login", "no")
 
@@ -164,7 +168,7 @@ APP = "postgresql+asyncpg://app:a@localhost:5432/owlclaw"
         ({"boss": "super"}, {"OWLCLAW_UP_ADMIN_URL": ADMIN}, ("boss", "boss")),
         ({"boss": "createdb", "app": ""}, {"OWLCLAW_UP_ADMIN_URL": ADMIN, "DATABASE_URL": APP}, ("boss", "boss")),
         (
-            {"boss": "createdb createrole", "app": ""}, {"OWLCLAW_ADMIN_URL": ADMIN, "OWLCLAW_DATABASE_URL": APP},
+            {"boss": "createdb, member of app", "app": ""}, {"OWLCLAW_ADMIN_URL": ADMIN, "OWLCLAW_DATABASE_URL": APP},
             ("boss", "app"),
         ),
         ({"app": "createdb"}, {"OWLCLAW_DATABASE_URL": APP}, ("app", "app")),
