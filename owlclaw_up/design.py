@@ -39,6 +39,7 @@ from owlclaw_up.spec import (
     PostgresSpec,
     StackSpec,
 )
+from owlclaw_up.upgrade_record import refuse_older
 
 # Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
 BTREE_GIST_MIGRATION = 20260522014401
@@ -94,6 +95,8 @@ def design(
         else:
             binaries = usable_engine(facts)
             assert isinstance(binaries, EngineBinaries)
+            seen = on_server.databases.get(HATCHET_DATABASE)
+            refuse_older(ledger, postgres, binaries.version, str(binaries.directory), seen)
             engine_spec = NativeEngine(**told, binaries=binaries)
     return StackSpec(
         project=ledger.project,

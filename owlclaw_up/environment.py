@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
+from owlclaw_up.engine_upgrade import settle
 from owlclaw_up.errors import PRECONDITION, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
@@ -169,10 +170,14 @@ def _apply_up(
     if spec.compose is not None:
         docker = found(facts.docker)
         remember_compose(spec.compose, spec.mode, project.ledger, docker.images if docker else {})
-    reports, run, error = apply(prepared.plan, project.host, deadline, both(logger(project, command), listener))
+    token, told = project.ledger.vault.token, both(logger(project, command), listener)
+    reports, run, error = apply(prepared.plan, project.host, deadline, told)
+    disproved = run.smoke is not None and run.smoke.status == "failed"
+    settled = settle(project, spec, facts, token, error, disproved=disproved, listener=told)
+    error, reports = settled.error, reports + settled.reports
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
-    findings = tuple(run.findings) + _findings(project, facts, spec)
+    findings = tuple(run.findings) + settled.findings + _findings(project, facts, spec)
     if error is not None:
         return dataclasses.replace(
             failure(project, command, error, seconds()),

@@ -255,7 +255,8 @@ def _check_dump(ran: Ran, login: ServerLogin) -> None:
         raise DumpUnusable(
             "disk-full", f"the disk is too full for a dump of database {login.database}", hint="df -h .", detail=words
         )
-    why = words.splitlines()[-1] if words else f"exit code {ran.exit_code}"
+    lines = words.splitlines()
+    why = next((line for line in lines if "error:" in line), lines[-1] if lines else f"exit code {ran.exit_code}")
     raise DumpUnusable(
         "dump-failed", f"pg_dump of database {login.database} failed: {why}", hint="owlclaw-up db status", detail=words
     )

@@ -68,7 +68,7 @@ class Graph:
         """
         applied = self.under(current)
         ahead = tuple(r for r in self.below if r not in applied)
-        behind = tuple(r for r in reversed(self.below) if r in applied)
+        behind = tuple(r for r in reversed(list(self.below)) if r in applied)
         if to in _HEADS:
             if to == "head" and len(self.heads) > 1:
                 raise self._several()

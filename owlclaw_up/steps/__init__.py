@@ -5,16 +5,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ContainerEngine, NativeEngine, StackSpec
-from owlclaw_up.steps import containers, database, dotenv, engine, images, keys, postgres, project, reach, smoke, token
+from owlclaw_up.steps import (
+    containers,
+    database,
+    dotenv,
+    engine,
+    images,
+    keys,
+    postgres,
+    project,
+    reach,
+    smoke,
+    token,
+    upgrade,
+)
 from owlclaw_up.steps.base import HatchetAdmin, Step
 
 
 def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """The steps that bring a stack up, in their order; what another mode left running is stopped first."""
     steps: list[Step] = [images.PullImages(spec.compose, ledger)] if spec.compose else []
+    steps += upgrade.version_steps(spec, ledger)
     if spec.compose and spec.postgres.kind == "local":
         # Found out before anything is made: a server that no container reaches is a precondition.
         steps.append(reach.ReachPostgres(spec, ledger))
@@ -28,6 +44,7 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
         native = engine.NativeAdmin(spec, ledger)
         steps += [
             keys.CreateKeys(ledger, native),
+            *upgrade.steps(spec, ledger),
             engine.Migrate(spec, ledger),
             engine.Seed(spec, ledger),
             engine.StartEngine(spec, ledger),
@@ -36,7 +53,8 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
     elif isinstance(spec.engine, ContainerEngine):
         steps += _container_engine(spec, ledger)
     newer = [step for step in steps if isinstance(step, token.EnsureToken)]
-    steps += [dotenv.WriteDotenv(spec, ledger), smoke.Prove(spec, ledger)]
+    proved = dataclasses.replace(spec, smoke_again=spec.smoke_again or upgrade.is_due(spec, ledger))
+    steps += [dotenv.WriteDotenv(spec, ledger), smoke.Prove(proved, ledger)]
     if ledger.vault.token or ledger.receipts("token"):
         steps += [token.RevokeTokens(spec, ledger, step.admin, step) for step in newer]
     return steps
@@ -74,6 +92,7 @@ def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
         steps.append(reach.ReachPostgres(spec, ledger))
     if spec.postgres.kind != "container":
         steps.append(keys.CreateKeys(ledger, admin))
+    steps += upgrade.steps(spec, ledger)
     return [*steps, containers.StartContainerEngine(spec, ledger), token.EnsureToken(spec, ledger, admin)]
 
 

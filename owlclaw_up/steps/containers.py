@@ -13,13 +13,14 @@ from owlclaw_up.host.base import wait_until
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Action, Change, Unknown, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, container_name, end_leftovers
 from owlclaw_up.steps.compose_env import HOST, fingerprint
 from owlclaw_up.steps.engine import engine_failure
 from owlclaw_up.steps.engine_env import token_arguments
 from owlclaw_up.steps.ghost import clear_ghost
+from owlclaw_up.upgrade_record import mark_serving, server_key
 
 _TOKEN_SECONDS = 20.0
 # As `stop_grace_period` of the compose files.
@@ -201,12 +202,14 @@ class StartContainerEngine(_ContainerEngineStep):
             kept = self.ledger.recall("engine")
             cleared = clear_ghost(run, self.spec, self.ledger, known=bool(kept.get("started_at") or before))
             run.say(f"starting a container of {self.engine.image}")
+            # It migrates by itself, and serves at once.
+            mark_serving(self.ledger, self.spec.postgres)
         container = before if keeps_running and before is not None else self.lift(run)
         self._wait(run, container)
         version = self._version(run)
         fresh = self.ledger.recall("engine").get("lifted_in") == self.ledger.run
         since = container.started_at if keeps_running and not fresh else now_text(run.host.clock)
-        self.remember(container, version=version, started_at=since)
+        self.remember(container, version=version, started_at=since, **self._migrated(run, version))
         self.ledger.vault.passwords["dashboard"] = self.engine.admin_password.reveal()
         self.ledger.save_secrets()
         made = Action.UPDATE if before and not fresh else Action.CREATE
@@ -215,6 +218,14 @@ class StartContainerEngine(_ContainerEngineStep):
             ", on this machine's network" if self.network == HOST else ""
         )
         return Applied(action, detail + (", its predecessor's leases cleared" if cleared else ""))
+
+    def _migrated(self, run: Run, version: str) -> dict[str, object]:
+        """What the database is now, for the upgrade to come."""
+        image = self.docker(run).image(self.engine.image)
+        if image is not None:
+            self.ledger.keep("engine_image", id=image.id, version=version)
+        migration = run.host.postgres.migration_version(self.spec.login(self.spec.database(HATCHET_DATABASE)))
+        return {"migrated_by": version, "migration": migration, "migrated_on": server_key(self.spec.postgres)}
 
     def _wait(self, run: Run, container: ContainerLook) -> None:
         """Ready: /api/ready with an empty body that is no page. It asks the database and the queue; gRPC is proved with the

@@ -12,6 +12,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import DATABASE
 from owlclaw_up.host.base import ServerLogin, ServerLook
 from owlclaw_up.host.dumps import ContainerTools, DumpTools, find_tools
+from owlclaw_up.host.postgres import in_database
 from owlclaw_up.host.swap import aside, copy_settings, is_there, replaced, swap_in
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, Receipt
@@ -107,7 +108,7 @@ def keep_dump(run: Run, ledger: Ledger, wanted: Kept, **about: object) -> Path:
     Args:
         about: more for the receipt.
     """
-    tools, _ = tools_for(run, ledger, wanted.server)
+    tools, look = tools_for(run, ledger, wanted.server)
     folder = ledger.directory / "dumps"
     ledger.prepare()
     run.host.files.make_dir(folder)
@@ -118,8 +119,10 @@ def keep_dump(run: Run, ledger: Ledger, wanted: Kept, **about: object) -> Path:
     path = folder / f"{wanted.login.database}-{time:%Y%m%dT%H%M%S.%f}"[:-3]
     path = path.with_name(f"{path.name}Z-{label}.dump")
     database = wanted.login.database
+    # The owner may not read what others have made in its database.
+    login = in_database(wanted.server.admin, database) if look.superuser else wanted.login
     with ledger.creating("dump", path=str(path), database=database, **about):
-        tools.dump(wanted.login, path, run.deadline, run.say)
+        tools.dump(login, path, run.deadline, run.say)
     _drop_oldest(run, ledger, database)
     return path
 
@@ -164,8 +167,7 @@ def restore_dump(run: Run, ledger: Ledger, server: PostgresSpec, login: ServerLo
             run.host.postgres.set_timezone(admin, fresh, login.user)
         # Only a superuser may give things to others, and make extensions that are not trusted.
         into = admin if look.superuser else login
-        target = ServerLogin(into.host, into.port, into.user, into.password, fresh, into.options)
-        tools.restore(target, path, run.deadline, keep_owners=look.superuser, say=run.say)
+        tools.restore(in_database(into, fresh), path, run.deadline, keep_owners=look.superuser, say=run.say)
         run.say("taking the old one's place")
         ledger.intend("database", name=replaced(database), **where)
         swap_in(admin, database, run.host.clock)

@@ -20,6 +20,7 @@ from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, NativeEngine, Stack
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.engine_env import diagnose, engine_env, fingerprint, token_arguments
 from owlclaw_up.steps.ghost import clear_ghost
+from owlclaw_up.upgrade_record import mark_serving, server_key
 
 _STARTING = "owlclaw-up starts hatchet-lite"
 _MIGRATE_SECONDS = 600.0
@@ -213,7 +214,7 @@ class Migrate(_EngineStep):
         end_leftovers(run, ledger)
         self.run_binary(run, self.engine.binaries.migrate, log=ledger.logs / "migrate.log", seconds=_MIGRATE_SECONDS)
         after = run.host.postgres.migration_version(login)
-        ledger.remember("engine", migrated_by=version, migration=after)
+        ledger.remember("engine", migrated_by=version, migration=after, migrated_on=server_key(spec.postgres))
         if before == after:
             return Applied(Action.UNCHANGED, f"at {after}")
         return Applied(Action.UPDATE if before else Action.CREATE, f"at {after}")
@@ -304,6 +305,7 @@ class StartEngine(_EngineStep):
     def _start(self, run: Run) -> ProcessId:
         ledger = self.ledger
         run.host.files.append(self.log, f"{now_text(run.host.clock)} {_STARTING}\n")
+        mark_serving(ledger, self.spec.postgres)
         with ledger.creating("process", name="engine"):
             process = run.host.processes.start(
                 [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log

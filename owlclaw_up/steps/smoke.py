@@ -37,7 +37,7 @@ class Prove:
 
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         self.spec, self.ledger = spec, ledger
-        self._token = ledger.vault.token
+        self._rests_on = self._fingerprint("")
         self._child: Child | None = None
         self._proofs: list[Proof] = []
         self._asks: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -61,7 +61,7 @@ class Prove:
         return bool(self.ledger.recall("smoke").get("fingerprint") == self._fingerprint(sdk.version if sdk else ""))
 
     def outdated(self) -> bool:
-        return self.ledger.vault.token != self._token
+        return self._fingerprint("") != self._rests_on
 
     def check(self, facts: Facts) -> Change:
         if self.spec.smoke == "none":

@@ -22,6 +22,7 @@ fault                    what it does
 ``lite.no-grpc``         the gRPC port is never bound; everything else is well
 ``lite.reject-tokens``   every token is refused: gRPC UNAUTHENTICATED, REST 403
 ``lite.no-dispatch``     runs are accepted and stay QUEUED
+``lite.fail-runs``       what workers complete is taken for failed
 ``lite.ignore-sigterm``  SIGTERM changes nothing; only SIGKILL ends it
 ``lite.clock=S``         its clock is S seconds off the machine's
 ``lite.die-after=S``     S seconds after the start it prints a panic and ends with exit code 2, cleaning up nothing
@@ -32,6 +33,7 @@ fault                    what it does
 ``admin.keyset-fails``   ``keyset create-local-keys`` fails, exit 1
 ``seed.fails``           ``seed`` fails with ``STANDIN_FAULT_TEXT``, exit 1
 ``migrate.fails``        ``hatchet-migrate`` fails half-way, in migration 20240216133745, exit 1
+``migrate.fails-late``   the same in the last of the two migrations that v0.108.0 adds
 ``migrate.hangs``        ``hatchet-migrate`` prints two lines and then nothing, until it is ended
 ``version=vX``           the version that ``--version`` (lite, migrate), REST, health and GetVersion say
 ======================== =============================================================================================

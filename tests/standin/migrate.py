@@ -58,13 +58,15 @@ def _apply(connection: psycopg.Connection[tuple[Any, ...]], dsn: Dsn, target: in
 
     row = connection.execute("SELECT max(version_id) FROM goose_db_version WHERE is_applied").fetchone()
     current = int(row[0]) if row and row[0] is not None else 0
-    todo = [step for step in schema.MIGRATIONS if step[0] > current and (target is None or step[0] <= target)]
+    todo = [step for step in schema.migrations(version()) if step[0] > current and (target is None or step[0] <= target)]
     if current == 0:
         print("Does existing atlas schema exist? false\nDoes existing prisma schema exist? false", flush=True)
         connection.execute("INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, true)")
     for number, name, statements in todo:
         started = time.monotonic()
-        failing = fault("migrate.fails") and number == 20240216133745
+        failing = (fault("migrate.fails") and number == 20240216133745) or (
+            fault("migrate.fails-late") and number == schema.LATER[-1][1][0]
+        )
         try:
             with connection.transaction():
                 if failing:
@@ -141,7 +143,7 @@ def main(arguments: list[str]) -> int:
                 print(f'invalid --up-to version "{text}": strconv.ParseInt: parsing "{text}": invalid syntax')
                 return 1
         elif name == "--up-to-penultimate":
-            target = schema.MIGRATIONS[-2][0]
+            target = schema.migrations(version())[-2][0]
         else:
             return flag_error(f"unknown flag: {name}", _USAGE)
     try:

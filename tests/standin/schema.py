@@ -154,6 +154,19 @@ MIGRATIONS: tuple[tuple[int, str, str], ...] = (
     (20260819154845, "v1_0_146.sql", ""),
     (20260820185000, "v1_0_147.sql", ""),
 )
+# What newer engines add: the first version that has it, then as above. A failing one leaves the first of the two done.
+LATER: tuple[tuple[tuple[int, int, int], tuple[int, str, str]], ...] = (
+    ((0, 108, 0), (20260901120000, "v1_0_150.sql", "CREATE TABLE standin_later (id bigserial PRIMARY KEY);")),
+    ((0, 108, 0), (20260902120000, "v1_0_151.sql", "ALTER TABLE standin_document ADD COLUMN later text;")),
+)
+
+
+def migrations(version: str) -> tuple[tuple[int, str, str], ...]:
+    """The migrations of an engine of this version."""
+    numbers = tuple(int(part) for part in version.lstrip("v").split("-")[0].split("."))
+    return (*MIGRATIONS, *(step for first, step in LATER if numbers >= first))
+
+
 OUTBOX = """
 CREATE SCHEMA IF NOT EXISTS outbox;
 CREATE TABLE IF NOT EXISTS outbox.migrations (id bigint PRIMARY KEY);
