@@ -6,6 +6,8 @@
 
 Every function takes `project_dir` and the settings of docs/reference/settings.md as keywords, and returns an `Outcome`
 (`owlclaw_up.model`); expected errors are in `outcome.error`, never raised.
+
+For pytest, which would complain where this was imported before it: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
