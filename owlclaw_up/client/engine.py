@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -177,7 +178,7 @@ class EngineBackend:
         # First a look: the push of an end that was before it takes a second.
         found = await self._seen(id)
         if found.status in FINAL:
-            return found
+            return await self._ended(found)
         return await self._wait_pushed(id, time.monotonic() + timeout, _ASK_AGAIN)
 
     async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
@@ -202,9 +203,21 @@ class EngineBackend:
                     return pushed
             found = await self._seen(id)
             if found.status in FINAL:
-                return found
+                return await self._ended(found)
             await asyncio.sleep(_POLL)
         return None
+
+    async def _ended(self, seen: TaskStatus) -> TaskStatus:
+        """The end of a run, which REST is asked about where gRPC does not tell one from another."""
+        end = time.monotonic() + _APPEARS_WITHIN
+        # Without REST what gRPC says has to do.
+        with suppress(ServerGone):
+            while seen.status == "CANCELLED" and time.monotonic() < end:
+                told = await asyncio.to_thread(self._rest.run, seen.id)
+                if told is not None and told.status in FINAL:
+                    return _told_apart(seen, told)
+                await asyncio.sleep(_POLL)
+        return seen
 
     async def cancel(self, id: str, kind: str) -> None:
         if kind == "cron" or kind == "once":
@@ -223,11 +236,10 @@ class EngineBackend:
         told = await asyncio.to_thread(self._rest.run, id)
         if told is None:
             return seen
+        seen = _told_apart(seen, told)
         # REST has the times, gRPC is ahead of it with the rest.
-        return TaskStatus(
-            id, told.task or seen.task, seen.status, told.created, told.started,
-            told.finished if seen.status in FINAL else None, seen.error, seen.output, seen.metadata,
-        )  # fmt: skip
+        finished = told.finished if seen.status in FINAL else None
+        return replace(seen, task=told.task or seen.task, created=told.created, started=told.started, finished=finished)
 
     async def list(
         self, since: datetime, status: str | None, task: str | None, metadata: dict[str, str], limit: int
@@ -365,6 +377,13 @@ def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         size += len(text)
     if first < len(texts):
         yield texts[first:]
+
+
+def _told_apart(seen: TaskStatus, told: TaskStatus) -> TaskStatus:
+    """A run as gRPC and REST know it: one that no worker took in time is cancelled for the first and failed for the other."""
+    if (seen.status, told.status) == ("CANCELLED", "FAILED"):
+        return replace(seen, status="FAILED", error=told.error)
+    return seen
 
 
 def _status_of(details: WorkflowRunDetail) -> TaskStatus:

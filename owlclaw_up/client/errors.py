@@ -15,6 +15,10 @@ class ClientError(UpError):
 
     code = "client"
 
+    def __str__(self) -> str:
+        # What a traceback ends with: who sees one has no other place to read the hint.
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
 
 class Misuse(ClientError):
     """The call itself is wrong; nothing was sent."""
@@ -280,9 +284,10 @@ class ResultTimeout(ClientError):
     code = "result-timeout"
 
     def __init__(self, task: str, run_id: str, seconds: float, status: str) -> None:
+        waits = "no worker takes it: client.worker().start(); " if status == "QUEUED" else ""
         super().__init__(
             f"no result of task {task!r} within {seconds:g} s; the run is {status} and goes on",
-            hint=f"look: await client.get_task_status({run_id!r}); end it: await client.cancel_task({run_id!r})",
+            hint=f"{waits}look: await client.get_task_status({run_id!r}); end it: await client.cancel_task({run_id!r})",
         )
         self.run_id = run_id
 

@@ -206,6 +206,9 @@ class EngineRest:
 
     def _status(self, row: Any) -> TaskStatus:
         status = str(row.status.value)
+        error = str(row.error_message or "")
+        if not error and row.started_at is None:
+            error = "SCHEDULING_TIMED_OUT: no worker took it in time"
         return TaskStatus(
             str(row.workflow_run_external_id or row.metadata.id),
             str(row.workflow_name or "").removeprefix(namespace_prefix(self._config)),
@@ -213,7 +216,7 @@ class EngineRest:
             created=_moment(row.metadata.created_at),
             started=_moment(row.started_at),
             finished=_moment(row.finished_at),
-            error=str(row.error_message or "") if status == "FAILED" else "",
+            error=error if status == "FAILED" else "",
             output=dict(row.output or {}) if status == "COMPLETED" else None,
             metadata=dict(row.additional_metadata or {}),
         )

@@ -44,6 +44,9 @@ def declare(client: HatchetClient) -> None:
     async def late(input: dict[str, Any], ctx: Any) -> None:
         await asyncio.sleep(20)
 
+    @client.task(schedule_timeout=1)
+    async def impatient(input: dict[str, Any], ctx: Any) -> None: ...
+
     @client.task(timeout=timedelta(minutes=2))
     async def slow(input: dict[str, Any], ctx: Any) -> None:
         await asyncio.sleep(60)

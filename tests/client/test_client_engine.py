@@ -330,6 +330,24 @@ def test_a_worker_ends_well_on_a_signal(worker: tuple[subprocess.Popen[bytes], P
     assert "UserWarning" not in text
 
 
+def test_a_run_that_no_worker_takes_in_time_has_failed(place: Place, run: Run) -> None:
+    client = place.client()
+
+    async def wait() -> None:
+        async with client:
+            started = await client.run_task_now("impatient")
+            with pytest.raises(ResultTimeout, match="is QUEUED") as caught:
+                await started.result(0.2)
+            assert "no worker takes it" in caught.value.hint
+            with pytest.raises(TaskFailed, match="SCHEDULING_TIMED_OUT: no worker took it in time"):
+                await started.result(30)
+            status = await client.get_task_status(started)
+            assert (status.status, status.started) == ("FAILED", None)
+            assert status.error.startswith("SCHEDULING_TIMED_OUT")
+
+    run(wait())
+
+
 def test_a_killed_worker_leaves_its_run_and_the_wait_ends(place: Place, run: Run) -> None:
     client = place.client(namespace="alone")
 

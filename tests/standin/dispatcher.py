@@ -509,7 +509,9 @@ class AdminService(_Service, v1_workflows_pb2_grpc.AdminServiceServicer):  # typ
         run = await self._seen(context, await self._tenant(context), request.external_id)
         workflow = self._store.workflow(run.tenant, run.workflow)
         name = workflow.task if workflow else run.workflow
-        status = v1_workflows_pb2.RunStatus.Value(run.status)
+        # One that no worker took in time has failed for REST alone.
+        untaken = run.status == "FAILED" and run.started is None
+        status = v1_workflows_pb2.RunStatus.Value("CANCELLED" if untaken else run.status)
         detail = v1_workflows_pb2.TaskRunDetail(external_id=run.id, status=status, readable_id=name)
         if run.output:
             detail.output = run.output.encode()

@@ -424,6 +424,7 @@ class RestApi:
             )
             fits = (
                 run.tenant == argument
+                and run.appeared
                 and since <= run.created <= until
                 and described["status"] in (request.parameters("statuses") or [described["status"]])
                 and together([str(run.metadata.get(key)) == value for key, value in wanted] or [True])

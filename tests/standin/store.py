@@ -435,7 +435,7 @@ class Store:
             elif workflow is None:
                 continue
             elif run.worker is None and now - run.queued > seconds(workflow.schedule_timeout, 300):
-                await self.finish(run, "FAILED", error="SCHEDULING_TIMED_OUT")
+                await self.finish(run, "FAILED")
             elif run.started and run.worker and now - run.started > seconds(workflow.timeout, 60):
                 self.tell(run, "cancel")
                 await self.finish(run, "FAILED", error="Task exceeded timeout of " + workflow.timeout)
