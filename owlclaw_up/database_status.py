@@ -150,7 +150,7 @@ def _findings_of(chosen: Chosen, wanted: DatabaseSetting) -> Iterator[Finding]:
     if seen.owner != wanted.role:
         yield Finding(
             f"database.{name}.owner", "fail", f"database {name} belongs to {seen.owner}, not to {wanted.role}",
-            hint=f"ALTER DATABASE {name} OWNER TO {wanted.role}, or name its owner in `databases` of owlclaw-up.toml",
+            hint=f"ALTER DATABASE {name} OWNER TO {wanted.role}, or name that owner in `databases`",
         )  # fmt: skip
     login = chosen.on_server.logins.get(wanted.role)
     if login is None or not login.password:

@@ -76,8 +76,7 @@ def choose_for(project: Project, also: Sequence[str] = (), *, to_look: bool = Fa
     identity = look.identity if kind == "local" else ""
     known = _known(project, identity, also)
     if look is not ours or len(known) > len(on_server.databases):
-        more = known[len(wanted_databases(settings)) :]
-        on_server = look_at_databases(project.host, settings, ledger, look.login, look.source, more)
+        on_server = _look_at(project, look, known)
     server = PostgresSpec(kind, look.login, look.source, look.max_connections, identity)
     stack = dataclasses.replace(facts.our_stack, on_server=on_server)
     return Chosen(dataclasses.replace(facts, stack=Found(stack)), look, server, on_server, known)
@@ -119,6 +118,11 @@ def _known(project: Project, identity: str, also: Sequence[str]) -> tuple[Databa
     return (*wanted, *(complete(DatabaseSetting(name, ""), wanted) for name in more))
 
 
+def _look_at(project: Project, look: ServerLook, known: Sequence[DatabaseSetting]) -> DatabasesLook:
+    more = known[len(wanted_databases(project.settings)) :]
+    return look_at_databases(project.host, project.settings, project.ledger, look.login, look.source, more)
+
+
 def init(project: Project, listener: Listener = silent, *, dry_run: bool = False) -> Outcome:
     """Make roles, databases and extensions; with `dry_run`, only say which."""
 
@@ -140,7 +144,7 @@ def reset_test(
     Args:
         name: of the database; by default the application's name with `_test` at its end.
     """
-    own = name or name_of_test_database(project)
+    own = name or _test_database(project)
 
     def steps(chosen: Chosen) -> list[Step]:
         if not chosen.look.createdb and not chosen.look.superuser:
@@ -164,7 +168,7 @@ def reset_test(
     return _change(project, "db reset-test", steps, listener, dry_run=dry_run, also=(own,))
 
 
-def name_of_test_database(project: Project) -> str:
+def _test_database(project: Project) -> str:
     """The name of the application's test database."""
     return application(project).name + TEST_SUFFIX
 
@@ -175,11 +179,11 @@ def _check_droppable(project: Project, name: str) -> None:
     Raises:
         NotATestDatabase: it is none.
     """
-    own_words = f"owlclaw-up db reset-test {name_of_test_database(project)}"
+    own_words = f"owlclaw-up db reset-test {_test_database(project)}"
     if name in {d.name for d in DEFAULT_DATABASES}:
         owner = "Hatchet's" if name == HATCHET_DATABASE else "the application's"
         raise NotATestDatabase(name, f"it is {owner} own", f"everything anew: owlclaw-up reset; or: {own_words}")
-    if name == name_of_test_database(project) or project.ledger.receipts("database", name=name):
+    if name == _test_database(project) or project.ledger.receipts("database", name=name):
         return
     if name not in {d.name for d in project.settings.databases.value}:
         raise NotATestDatabase(
@@ -213,17 +217,19 @@ def _change(
         if dry_run:
             return _outcome(project, command, chosen, _planned(todo), clock.monotonic() - begun, dry_run=True)
         deadline = Deadline(project.settings.timeout.value, clock)
-        with project_lock(ledger, command, deadline.left(), lambda text: listener(Note(text))):
-            if ledger.exists:
+        waited: list[str] = []
+
+        def waiting(text: str) -> None:
+            waited.append(text)
+            listener(Note(text))
+
+        with project_lock(ledger, command, deadline.left(), waiting):
+            if ledger.exists or waited:
                 chosen, todo = prepare()
             reports, run, error = apply(todo, project.host, deadline, both(logger(project, command), listener))
             project.learn_secrets()
             if error is None:
-                more = chosen.known[len(wanted_databases(project.settings)) :]
-                after = look_at_databases(
-                    project.host, project.settings, ledger, chosen.look.login, chosen.look.source, more
-                )
-                chosen = dataclasses.replace(chosen, on_server=after)
+                chosen = dataclasses.replace(chosen, on_server=_look_at(project, chosen.look, chosen.known))
     except UpError as failed:
         return failure(project, command, failed, clock.monotonic() - begun)
     findings = tuple(run.findings)
