@@ -13,7 +13,7 @@ from owlclaw_up.planner import plan
 from owlclaw_up.project import Project
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps.upgrade import TakeBack, end_upgrade, way_back
-from owlclaw_up.upgrade_record import DUMPING, OpenUpgrade, open_upgrade
+from owlclaw_up.upgrade_record import DUMPING, SERVING, OpenUpgrade, open_upgrade
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ def settle(
         listener: of steps; the log among it.
     """
     begun = open_upgrade(project.ledger, spec.postgres)
-    if begun is None:
+    if begun is None or spec.engine is None:
         return Settled(error)
     if error is None and not disproved:
         end_upgrade(project.ledger)
         return Settled(None)
     step = way_back(spec, project.ledger, token)
     if step is None:
-        return Settled(error, findings=(_by_hand(begun),))
+        return Settled(error, findings=(_by_hand(begun),) if begun.phase == SERVING else ())
     deadline = Deadline(project.settings.timeout.value, project.host.clock)
     reports, run, second = apply(plan([step], facts), project.host, deadline, listener)
     return _taken_back(step, begun, error, second, reports, tuple(run.findings))

@@ -31,7 +31,7 @@ class OpenUpgrade:
         before, to: versions.
         dump: path of the dump, empty while there is none.
         migration: the database's at that time.
-        directory, image: where the old engine's binaries, or its image, are.
+        directory, image: where the old engine's binaries are; the id of its image.
         run: the command that reached this phase.
     """
 

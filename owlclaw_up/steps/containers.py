@@ -225,7 +225,10 @@ class StartContainerEngine(_ContainerEngineStep):
         if image is not None:
             self.ledger.keep("engine_image", id=image.id, version=version)
         migration = run.host.postgres.migration_version(self.spec.login(self.spec.database(HATCHET_DATABASE)))
-        return {"migrated_by": version, "migration": migration, "migrated_on": server_key(self.spec.postgres)}
+        return {
+            "migrated_by": version, "migration": migration, "migrated_on": server_key(self.spec.postgres),
+            "image_id": image.id if image else None,
+        }  # fmt: skip
 
     def _wait(self, run: Run, container: ContainerLook) -> None:
         """Ready: /api/ready with an empty body that is no page. It asks the database and the queue; gRPC is proved with the

@@ -125,7 +125,7 @@ class BeginUpgrade:
             begun = None
         if begun is not None and begun.phase == DUMPED:
             # Its dump is the way back; one of a database that is migrated half-way would be none.
-            ledger.remember("upgrade", to=to)
+            ledger.remember("upgrade", to=to, run=ledger.run)
             return Applied(Action.UPDATE, f"goes on from {begun.before} to {to}, with {Path(begun.dump).name}")
         before = left_by(ledger, spec.postgres)
         return Applied(Action.UPDATE, f"from {before} to {to}, {self._dump(run, before, to).name}")
@@ -138,7 +138,7 @@ class BeginUpgrade:
         ledger.state.data["upgrade"] = {}
         ledger.remember(
             "upgrade", server=server_key(spec.postgres), before=before, to=to, phase=DUMPING, run=ledger.run,
-            migration=migration, directory=str(kept.get("directory") or ""), image=str(kept.get("image") or ""),
+            migration=migration, directory=str(kept.get("directory") or ""), image=str(kept.get("image_id") or ""),
         )  # fmt: skip
         wanted = Kept(spec.postgres, login, f"{before}-to-{to}")
         path = keep_dump(run, ledger, wanted, engine=before, migration=migration)
@@ -188,7 +188,7 @@ class TakeBack:
         engine = self.spec.engine
         if isinstance(engine, ContainerEngine):
             docker = run.host.docker(self.spec.compose.docker.address) if self.spec.compose else None
-            there = self.begun.image and docker is not None and docker.image(self.begun.image) is not None
+            there = docker is not None and self.begun.image and docker.image(self.begun.image) is not None
             return dataclasses.replace(engine, image=self.begun.image) if there else None
         assert isinstance(engine, NativeEngine)
         kept = Path(self.begun.directory) if self.begun.directory else None
@@ -221,13 +221,14 @@ def version_steps(spec: StackSpec, ledger: Ledger) -> list[Step]:
 
 
 def way_back(spec: StackSpec, ledger: Ledger, token: str) -> TakeBack | None:
-    """The step that undoes an upgrade that this command has begun, or gone on with before any new engine served.
+    """The step that undoes an upgrade that this command has begun, or gone on with; none where that could lose something.
 
     Args:
         token: the API token of before.
     """
     begun = open_upgrade(ledger, spec.postgres)
-    if begun is None or (begun.phase == SERVING and begun.run != ledger.run):
+    if begun is None or begun.run != ledger.run:
+        # Not reached by this command, or an earlier one's new engine may have served.
         return None
     if begun.phase != DUMPING and not Path(begun.dump).is_file():
         return None

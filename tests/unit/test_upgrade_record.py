@@ -102,8 +102,9 @@ def test_serving_is_on_record_before_an_engine_starts(ledger: Ledger) -> None:
     ("phase", "values", "back"),
     [
         (DUMPING, {"dump": ""}, True),
-        (DUMPED, {"run": "earlier"}, True),
-        (RESTORING, {"run": "earlier"}, True),
+        (DUMPED, {}, True),
+        (DUMPED, {"run": "earlier"}, False),
+        (RESTORING, {}, True),
         (SERVING, {}, True),
         (SERVING, {"run": "earlier"}, False),
         (DUMPED, {"dump": "/gone.dump"}, False),
