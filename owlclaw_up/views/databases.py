@@ -105,4 +105,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Line]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        yield f"  {'   '.join(cells)}".rstrip(), "dim" if row is head else ""
+        yield f"  {'  '.join(cells)}".rstrip(), "dim" if row is head else ""

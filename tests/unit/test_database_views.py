@@ -46,7 +46,7 @@ def test_what_was_made() -> None:
     ]
     shown = text(made(an_outcome("db init", {"databases": databases})))
     assert shown.startswith("Ready: PostgreSQL 16.4 at db.example.com:5432, yours (--admin-url)")
-    assert "  owlclaw           owlclaw   vector pgcrypto\n  hatchet_archive   h         -\n" in shown
+    assert "  owlclaw          owlclaw  vector pgcrypto\n  hatchet_archive  h        -\n" in shown
     assert ".owlclaw-up/secrets.json" in shown and "an environment on them" in shown
     again = an_outcome("db init", {"databases": databases}, action=Action.UNCHANGED, mode=Mode.MOCK)
     assert text(made(again)).startswith("Ready, nothing to change: ")
@@ -91,7 +91,7 @@ def test_where_they_stand() -> None:
     database = {"server": about, "databases": [gone, there], "roles": roles, "migrations": migrations}
     shown = text(standing(Outcome("db status", "failed", 1, data={"database": database})))
     assert "login postgres, TLS, 7 of 100 connections, UTC" in shown
-    assert "  hatchet    -         missing   -          -          -" in shown
+    assert "  hatchet   -        missing  -         -         -" in shown
     assert "vector (missing), pgcrypto, pg_trgm (available)" in shown
     assert "role owlclaw      password not known" in shown and "role hatchet      missing" in shown
     assert "Hatchet's migrations   none yet" in shown
