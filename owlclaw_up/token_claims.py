@@ -14,6 +14,9 @@ from dataclasses import dataclass
 # Days before its end in which a token is renewed.
 RENEW_BELOW_DAYS = 14
 
+# The year 2100.
+_NEVER = 4102444800
+
 
 @dataclass(frozen=True)
 class Claims:
@@ -75,7 +78,7 @@ def decode(token: str) -> Claims | None:
     return claims
 
 
-def placeholder(tenant: str, server_url: str, grpc_address: str, expires: int) -> str:
+def placeholder(tenant: str, server_url: str, grpc_address: str) -> str:
     """A token of the right form that no engine takes, so that hatchet-sdk can be constructed where there is none.
 
     hatchet-sdk wants a JWT of three parts even for `aio_mock_run`: hatchet_sdk/config.py.
@@ -89,7 +92,7 @@ def placeholder(tenant: str, server_url: str, grpc_address: str, expires: int) -
         "aud": server_url,
         "server_url": server_url,
         "grpc_broadcast_address": grpc_address,
-        "exp": expires,
+        "exp": _NEVER,
     }
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}.mock"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Optional
 
@@ -362,8 +361,3 @@ def _usage(wrong: Any, arranged: Sequence[str], commands: Sequence[str], as_json
     asked = f"owlclaw-up {command}" if command in commands else "owlclaw-up"
     error = UsageError(str(wrong.format_message()), hint=f"{asked} --help")
     return Ui(command, as_json, False, False, False).finish(Outcome(command, "failed", error.exit_code, error=error))
-
-
-def run() -> None:
-    """The entry point of the installed command."""
-    sys.exit(main(sys.argv[1:]))

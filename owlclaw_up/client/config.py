@@ -179,7 +179,7 @@ class HatchetConfig:
         text = text.strip()
         if not text and self.mock:
             return token_claims.placeholder(
-                "00000000-0000-4000-8000-000000000000", DEFAULT_SERVER_URL, DEFAULT_HOST_PORT, 4102444800
+                "00000000-0000-4000-8000-000000000000", DEFAULT_SERVER_URL, DEFAULT_HOST_PORT
             )
         if not text:
             raise self._bad(

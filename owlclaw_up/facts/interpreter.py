@@ -20,13 +20,11 @@ from owlclaw_up.spec import TENANT_ID
 from owlclaw_up.token_claims import placeholder
 
 _PROGRAM = Path(__file__).parent.parent / "proof" / "interpreter.py"
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
 # Seconds: a machine at rest needs two, a busy one was seen to need twelve.
 PATIENCE = 25.0
 # What each look is about -> the package that it needs first.
 _NEEDS = {"pytest": "pytest", "client": "owlclaw_up", "mock_run": "hatchet_sdk"}
 _PYTHON = Path("Scripts/python.exe") if sys.platform == "win32" else Path("bin/python")
-_EXPIRES = 4102444800
 
 
 def project_python(environ: Mapping[str, str], project: Path) -> Path:
@@ -45,10 +43,10 @@ def try_out(host: Host, project: Path, what: str) -> Fact[Tried]:
     """
     python = project_python(host.environ, project)
     shown = str(python.relative_to(project)) if python.is_relative_to(project) else str(python)
-    env = {name: host.environ[name] for name in _INHERITED if name in host.environ}
     server, grpc = "http://localhost:8888", "localhost:17077"
-    env |= {
-        "HATCHET_CLIENT_TOKEN": placeholder(TENANT_ID, server, grpc, _EXPIRES),
+    env = {
+        **host.inherited,
+        "HATCHET_CLIENT_TOKEN": placeholder(TENANT_ID, server, grpc),
         "HATCHET_CLIENT_SERVER_URL": server,
         "HATCHET_CLIENT_HOST_PORT": grpc,
         "HATCHET_CLIENT_TLS_STRATEGY": "none",

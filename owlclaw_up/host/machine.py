@@ -15,6 +15,8 @@ from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.local import LocalFiles, LocalProcesses
 from owlclaw_up.host.postgres import PostgresServers
 
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
+
 
 @dataclass(frozen=True)
 class Host:
@@ -32,6 +34,11 @@ class Host:
     postgres: Postgres = field(default_factory=PostgresServers)
     hatchet: Hatchet = field(default_factory=HatchetEngine)
     cwd: Path = field(default_factory=Path.cwd)
+
+    @property
+    def inherited(self) -> dict[str, str]:
+        """What a Python program of ours gets of this command's environment: nothing that decides what it does."""
+        return {name: self.environ[name] for name in _INHERITED if name in self.environ}
 
     def docker(self, address: str) -> Docker:
         """The Docker engine at an address, as `host.docker_engines` found it."""

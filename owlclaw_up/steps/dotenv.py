@@ -22,7 +22,6 @@ HEADER = """\
 # Written by owlclaw-up, which keeps these keys up to date. HATCHET_SERVER_URL is REST and dashboard;
 # gRPC has a port of its own (HATCHET_GRPC_HOST_PORT): the gRPC port answers no REST call.
 """
-_PLACEHOLDER_EXPIRES = 4102444800
 SECRET_KEYS = frozenset({"HATCHET_API_TOKEN", "HATCHET_CLIENT_TOKEN", "DATABASE_URL", "OWLCLAW_DATABASE_URL"})
 
 
@@ -45,7 +44,7 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
         "HATCHET_SERVER_URL": rest if spec.server_url_is == "rest" else f"http://{spec.grpc_address}",
         "HATCHET_GRPC_HOST_PORT": spec.grpc_address,
         "HATCHET_GRPC_TLS_STRATEGY": "none",
-        "HATCHET_CLIENT_TOKEN": token or placeholder(TENANT_ID, rest, spec.grpc_address, _PLACEHOLDER_EXPIRES),
+        "HATCHET_CLIENT_TOKEN": token or placeholder(TENANT_ID, rest, spec.grpc_address),
         "HATCHET_CLIENT_HOST_PORT": spec.grpc_address,
         "HATCHET_CLIENT_SERVER_URL": rest,
         "HATCHET_CLIENT_TLS_STRATEGY": "none",

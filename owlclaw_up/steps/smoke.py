@@ -26,7 +26,6 @@ from owlclaw_up.steps.restart import restart_engine, why_not
 # What a proof may take, by level. The long one waits half a minute for Hatchet to miss a worker that was killed.
 _SECONDS = {"quick": 45.0, "full": 170.0}
 _PROGRAM = Path(__file__).parent.parent / "proof" / "program.py"
-_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
 
 
 class Prove:
@@ -126,7 +125,7 @@ class Prove:
         self.ledger.prepare()
         child = run.host.processes.open(
             [sys.executable, str(_PROGRAM), self.spec.smoke if self.spec.engine else "mock"],
-            env={k: run.host.environ[k] for k in _INHERITED if k in run.host.environ},
+            env=run.host.inherited,
             cwd=Path(empty.name),
             log=self.ledger.logs / "smoke.log",
             on_line=self._line,

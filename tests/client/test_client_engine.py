@@ -191,7 +191,7 @@ def test_mock_and_engine_come_to_the_same(place: Place) -> None:
     """One file, unchanged: in mock, and on the engine with a worker, with proxies that nobody must ask."""
     mock = {
         **place.environment,
-        "HATCHET_CLIENT_TOKEN": token_claims.placeholder(UNKNOWN, "http://localhost:1", "localhost:2", 4102444800),
+        "HATCHET_CLIENT_TOKEN": token_claims.placeholder(UNKNOWN, "http://localhost:1", "localhost:2"),
     }
     both = []
     for environment in (mock, place.environment):

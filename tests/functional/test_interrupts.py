@@ -316,3 +316,10 @@ def test_a_purge_that_was_killed_is_finished_by_the_next(mock_cli: Cli) -> None:
     assert not base.exists()
     assert sorted(p.name for p in mock_cli.root.iterdir()) == [".git", ".gitignore"]
     assert mock_cli.json("down", "--purge")["nothing"] is True
+
+
+def test_ctrl_c_while_the_command_is_being_loaded(mock_cli: Cli, tmp_path: Path) -> None:
+    """The library of the command line is where the time goes; one that is interrupted stands in for it."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    ran = mock_cli("status", PYTHONPATH=str(tmp_path))
+    assert (ran.code, ran.text) == (130, "")

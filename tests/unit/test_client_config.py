@@ -31,7 +31,7 @@ def make_token(signature: str = "c2lnbmF0dXJl", **claims: object) -> str:
 
 
 TOKEN = make_token()
-MOCK = token_claims.placeholder(TENANT, "http://localhost:1", "localhost:2", 1900000000)
+MOCK = token_claims.placeholder(TENANT, "http://localhost:1", "localhost:2")
 
 
 def test_a_token_is_enough() -> None:

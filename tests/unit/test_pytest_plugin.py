@@ -112,7 +112,7 @@ def test_the_mode_is_that_of_the_environment_beside_the_file(tmp_path: Path) -> 
 
 def test_where_no_engine_is_meant_to_be_nobody_is_asked() -> None:
     nothing = ask({})
-    mock = ask({"HATCHET_CLIENT_TOKEN": placeholder(TENANT_ID, "http://localhost:1", "localhost:2", 4102444800)})
+    mock = ask({"HATCHET_CLIENT_TOKEN": placeholder(TENANT_ID, "http://localhost:1", "localhost:2")})
     for verdict in (nothing, mock):
         assert verdict.in_process
         assert verdict.config is not None and verdict.config.mock

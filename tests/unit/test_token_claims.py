@@ -88,7 +88,7 @@ def test_whatever_decodes_can_be_told(text: str) -> None:
 
 
 def test_the_placeholder_is_a_token_that_nobody_signed() -> None:
-    text = placeholder(TENANT_ID, "http://localhost:8888", "localhost:17077", 4102444800)
+    text = placeholder(TENANT_ID, "http://localhost:8888", "localhost:17077")
     claims = decode(text)
     assert claims == Claims(TENANT_ID, "http://localhost:8888", "localhost:17077", 4102444800.0, 0.0, "")
     header = json.loads(base64.urlsafe_b64decode(text.split(".")[0] + "=="))
