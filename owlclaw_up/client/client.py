@@ -28,7 +28,7 @@ from owlclaw_up.client.errors import (
     UnknownTask,
 )
 from owlclaw_up.client.mock import MockBackend, attempt, context_of
-from owlclaw_up.client.runs import Backend, Schedule, TaskRun, TaskStatus
+from owlclaw_up.client.runs import FINAL, Backend, Schedule, TaskRun, TaskStatus
 from owlclaw_up.client.sync import SyncClient
 from owlclaw_up.client.tasks import Task, declare
 from owlclaw_up.client.worker import Worker
@@ -247,10 +247,7 @@ class HatchetClient:
 
         async def wait() -> list[dict[str, Any]]:
             ended = await backend.wait_many([run_id for run_id, _ in known], seconds)
-            return [
-                await self._output(backend, run_id, seconds, name, status)
-                for (run_id, name), status in zip(known, ended, strict=True)
-            ]
+            return [_output_of(status, seconds, name) for (_, name), status in zip(known, ended, strict=True)]
 
         return wait()
 
@@ -273,31 +270,13 @@ class HatchetClient:
         seconds = self._longest(name) if timeout is None else seconds_of("timeout", timeout)
 
         async def wait() -> dict[str, Any]:
-            return await self._output(backend, run_id, seconds, name, await backend.wait(run_id, seconds))
+            return _output_of(await backend.wait(run_id, seconds), seconds, name)
 
         return wait()
 
     def _longest(self, name: str) -> float:
         task = self._tasks.get(name)
         return task.longest if task else _ANY_RESULT_SECONDS
-
-    async def _output(
-        self, backend: Backend, id: str, seconds: float, name: str, status: TaskStatus | None
-    ) -> dict[str, Any]:
-        """What a run gave back.
-
-        Args:
-            status: its end; None where it was waited for in vain, for so many seconds.
-        """
-        if status is None:
-            now = await backend.status(id)
-            raise ResultTimeout(name or now.task, id, seconds, now.status)
-        name = name or status.task
-        if status.status == "FAILED":
-            raise TaskFailed(name, id, status.error)
-        if status.status == "CANCELLED":
-            raise TaskCancelled(name, id)
-        return status.output or {}
 
     def schedule_task(
         self,
@@ -428,3 +407,20 @@ class HatchetClient:
             near = difflib.get_close_matches(task.lower(), low, 1, 0.5)
             raise UnknownTask(task[:100], self._tasks, low[near[0]] if near else None)
         return self._tasks[task]
+
+
+def _output_of(status: TaskStatus, seconds: float, name: str) -> dict[str, Any]:
+    """What a run gave back.
+
+    Args:
+        status: its end, or how it stands after so many seconds.
+        name: of its task, empty where only the engine knows it.
+    """
+    name = name or status.task
+    if status.status not in FINAL:
+        raise ResultTimeout(name, status.id, seconds, status.status)
+    if status.status == "FAILED":
+        raise TaskFailed(name, status.id, status.error)
+    if status.status == "CANCELLED":
+        raise TaskCancelled(name, status.id)
+    return status.output or {}

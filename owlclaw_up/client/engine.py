@@ -174,21 +174,21 @@ class EngineBackend:
         self._remember(task, ids)
         return ids
 
-    async def wait(self, id: str, timeout: float) -> TaskStatus | None:
+    async def wait(self, id: str, timeout: float) -> TaskStatus:
         # First a look: the push of an end that was before it takes a second.
         found = await self._seen(id)
         if found.status in FINAL:
             return await self._ended(found)
         return await self._wait_pushed(id, time.monotonic() + timeout, _ASK_AGAIN)
 
-    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus]:
         end = time.monotonic() + timeout
         # To ask for each of many would keep the engine from their work.
         patience = max(_ASK_AGAIN, len(ids) * _ASK_AGAIN_EACH)
         return list(await asyncio.gather(*(self._wait_pushed(one, end, patience) for one in ids)))
 
-    async def _wait_pushed(self, id: str, end: float, patience: float) -> TaskStatus | None:
-        """The final status of a run, as it is pushed.
+    async def _wait_pushed(self, id: str, end: float, patience: float) -> TaskStatus:
+        """The final status of a run, as it is pushed, or how it stands at the end of the wait.
 
         Args:
             end: by `time.monotonic()`.
@@ -205,7 +205,7 @@ class EngineBackend:
             if found.status in FINAL:
                 return await self._ended(found)
             await asyncio.sleep(_POLL)
-        return None
+        return await self._ended(await self._seen(id))
 
     async def _ended(self, seen: TaskStatus) -> TaskStatus:
         """The end of a run, which REST is asked about where gRPC does not tell one from another."""

@@ -7,6 +7,7 @@ attempts and timeouts, cancelling, listing, durable sleeps. What is left when th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -142,20 +143,18 @@ class MockBackend:
     async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]:
         return [await self.run(task, data, metadata) for data in inputs]
 
-    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus]:
         return list(await asyncio.gather(*(self.wait(one, timeout) for one in ids)))
 
-    async def wait(self, id: str, timeout: float) -> TaskStatus | None:
+    async def wait(self, id: str, timeout: float) -> TaskStatus:
         run = self._run(id)
 
-        async def ended() -> bool:
-            try:
+        async def ended() -> None:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(run.ended.wait(), timeout)
-            except asyncio.TimeoutError:
-                return False
-            return True
 
-        return run.status if await self._thread.call(ended()) else None
+        await self._thread.call(ended())
+        return run.status
 
     async def cancel(self, id: str, kind: str) -> None:
         async def cancel() -> None:

@@ -100,10 +100,10 @@ class Backend(Protocol):
 
     async def run_many(self, task: str, inputs: Sequence[dict[str, Any]], metadata: dict[str, str]) -> list[str]: ...
 
-    async def wait(self, id: str, timeout: float) -> TaskStatus | None:
-        """The final status of a run; None where the time is over before."""
+    async def wait(self, id: str, timeout: float) -> TaskStatus:
+        """The final status of a run, or how it stands when the time is over."""
 
-    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus | None]:
+    async def wait_many(self, ids: Sequence[str], timeout: float) -> list[TaskStatus]:
         """The same for each of many runs."""
 
     async def cancel(self, id: str, kind: str) -> None:
