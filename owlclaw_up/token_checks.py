@@ -19,7 +19,7 @@ TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")
 _CLOCK_SECONDS = 2.0
 _AGAIN = "owlclaw-up"
 _ROTATE = "owlclaw-up token rotate"
-_START = "owlclaw-up; what it said: owlclaw-up logs hatchet"
+_LOOK = "owlclaw-up; what the engine said: owlclaw-up logs hatchet"
 
 
 def tokens_in_use(places: EnvPlaces, names: Mapping[str, str]) -> list[tuple[Secret, tuple[EnvPlace, ...], bool]]:
@@ -104,8 +104,14 @@ def _mend(use: TokenUse) -> str:
     return f"unset {place.key}" if place.line is None else f"remove line {place.line} of {place.where}"
 
 
-def _fault(code: str, title: str, detail: str, mend: str) -> Finding:
-    return Finding(code, "fail", title, detail, mend, mend if mend.startswith(("owlclaw-up", "unset")) else "")
+def _fault(code: str, title: str, detail: str, mend: str, hint: str = "") -> Finding:
+    """A finding that fails.
+
+    Args:
+        mend: the command that mends it, or what else to do.
+        hint: said in its place, where there is more to say.
+    """
+    return Finding(code, "fail", title, detail, hint or mend, mend if mend.startswith(("owlclaw-up", "unset")) else "")
 
 
 def _by_claims(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
@@ -156,7 +162,7 @@ def _engine(engine: EngineSight) -> list[Finding]:
         detail = "it refuses every token meanwhile" + (
             f"; our own login there: {own.why.splitlines()[0]}" if isinstance(own, Unknown) else ""
         )
-        return [_fault("engine.database", "the engine cannot reach its database", detail, _START)]
+        return [_fault("engine.database", "the engine cannot reach its database", detail, _AGAIN, _LOOK)]
     return []
 
 
@@ -208,14 +214,14 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
     detail = words.splitlines()[0][:160] if words else ""
     if channel == "gRPC" and at.tls and hop == "TLS":
         title = f"gRPC to {address} breaks at TLS: the engine speaks plain text"
-        mend = f"{_AGAIN} (it writes HATCHET_CLIENT_TLS_STRATEGY=none)"
+        hint = f"{_AGAIN} (it writes HATCHET_CLIENT_TLS_STRATEGY=none)"
     elif address != ours:
         title = f"{channel} to {address} breaks at {hop}; the engine is at {ours}"
-        mend = _AGAIN
+        hint = ""
     else:
         title = f"{channel} to {address} breaks at {hop}"
-        mend = _START
-    return _fault("engine.unreachable", title, detail or engine.says, mend)
+        hint = _LOOK
+    return _fault("engine.unreachable", title, detail or engine.says, _AGAIN, hint)
 
 
 def _warnings(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:

@@ -166,9 +166,13 @@ def test_both_in_containers(hand: Callable[..., Hand], image: str) -> None:
     # With nothing on record, and the stack at rest, it is found again.
     again = lift(cli)
     assert again["mode"] == "full" and {s: i[0] for s, i in person.identities(DATABASE, ENGINE).items()} == ids
-    assert person.accepts(token)
+    ours = cli.dotenv()["HATCHET_CLIENT_TOKEN"]
+    assert person.accepts(token) and person.accepts(ours)
     cli.json("down", "--purge", "--yes")
     assert {state_of(person.container(s)) for s in (DATABASE, ENGINE)} == {"exited"}
+    # Its database stays, and with it their token, not ours.
+    person.compose("up", "-d", "--wait")
+    assert person.accepts(token) and not person.accepts(ours)
     person.compose("down", "-v")
     assert docker_names(person.project) == {"containers": set(), "volumes": set(), "networks": set()}
 
