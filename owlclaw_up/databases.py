@@ -58,7 +58,8 @@ def choose_for(project: Project, also: Sequence[str] = (), *, to_look: bool = Fa
     settings, ledger = project.settings, project.ledger
     facts = gather(project.host, settings, ledger, only=("stack", "servers"))
     on_server = facts.our_stack.on_server
-    ours, kind = found(on_server.server), str(ledger.recall("postgres").get("kind", ""))
+    kept, ours = ledger.recall("postgres"), found(on_server.server)
+    kind = str(kept.get("kind", ""))
     if kind in ("embedded", "container") and settings.admin_url.value is None:
         if isinstance(on_server.server, (Absent, Unknown)):
             raise PostgresUnusable(
@@ -69,7 +70,8 @@ def choose_for(project: Project, also: Sequence[str] = (), *, to_look: bool = Fa
         look = on_server.server.value
     else:
         look = _users_server(project, facts, to_look)
-    if ours is None or ours.identity != look.identity:
+    # Where the kept login is refused by now, the state still knows which server it was.
+    if look.identity != (ours.identity if ours else kept.get("identity")):
         kind = "local"
         if not to_look:
             _check_move(project, look)
