@@ -42,7 +42,7 @@ class _Stream:
     def __init__(self, config: HatchetConfig) -> None:
         self.waiting: dict[str, set[asyncio.Future[Any]]] = {}
         self._config = config
-        self._wanted: asyncio.Queue[str] = asyncio.Queue()
+        self._wanted: asyncio.Queue[str | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._serve())
 
     @property
@@ -79,6 +79,9 @@ class _Stream:
                         self._end(self.waiting.get(event.workflow_run_id, set()), event)
                 finally:
                     stream.cancel()
+                    # gRPC's own reader of ids ends with them, and is given the turn for it.
+                    self._wanted.put_nowait(None)
+                    await asyncio.sleep(0)
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                 broken = channel.translated(error, self._config, "tell the end of a run")
@@ -87,11 +90,11 @@ class _Stream:
                 self._end(futures, None, broken)
 
     async def _ids(self) -> AsyncIterator[Any]:
-        """What to tell the end of. The engine ends its side of the stream with this one, so this one never ends."""
+        """What to tell the end of. The engine ends its side of the stream with this one, so this one ends with the stream alone."""
         from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest
 
-        while True:
-            yield SubscribeToWorkflowRunsRequest(workflow_run_id=await self._wanted.get())
+        while (wanted := await self._wanted.get()) is not None:
+            yield SubscribeToWorkflowRunsRequest(workflow_run_id=wanted)
 
     @staticmethod
     def _end(futures: set[asyncio.Future[Any]], event: Any, broken: Exception | None = None) -> None:

@@ -369,7 +369,9 @@ def test_a_killed_worker_leaves_its_run_and_the_wait_ends(place: Place, run: Run
         run(lose(process.pid))
 
 
-def test_an_engine_that_goes_away_is_named_and_one_that_comes_back_is_found(place: Place, run: Run) -> None:
+def test_an_engine_that_goes_away_is_named_and_one_that_comes_back_is_found(
+    place: Place, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     ports = place.engine.with_new_ports()
     client: HatchetClient | None = None
     with place.engine.lite(**ports) as other:
@@ -378,12 +380,13 @@ def test_an_engine_that_goes_away_is_named_and_one_that_comes_back_is_found(plac
         async def lose() -> None:
             assert client is not None
             await client.connect()
-            waiting = asyncio.create_task(client.result(UNKNOWN))
-            with pytest.raises(RunNotFound):
-                await waiting
+            waiting = asyncio.create_task((await client.run_task_now("slow")).result())
+            await asyncio.sleep(0.5)
             other.process.kill()
             other.process.wait(10)
             begun = time.monotonic()
+            with pytest.raises(ServerGone, match=r"nobody listens there|the connection broke"):
+                await waiting
             for call in (
                 lambda: client.run_task_now("double"),
                 lambda: client.result(UNKNOWN, timeout=30),
@@ -398,6 +401,7 @@ def test_an_engine_that_goes_away_is_named_and_one_that_comes_back_is_found(plac
             assert time.monotonic() - begun < 40
 
         run(lose())
+        assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
     with place.engine.lite(**ports):
 
         async def back() -> None:
