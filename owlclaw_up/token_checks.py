@@ -58,17 +58,16 @@ def token_findings(facts: TokenFacts, env_name: str) -> tuple[Finding, ...]:
     Args:
         env_name: the dotenv file, for the reader.
     """
+    missing = []
     if not any(use.token and not use.shadow for use in facts.uses):
-        why = "programs that read it get none" if not facts.kept else "owlclaw-up keeps one, and writes it there"
-        missing = [Finding("token.none", "fail", f"there is no token in {env_name}", why, _AGAIN, _AGAIN)]
-    else:
-        missing = []
-    findings = [*missing, *(f for use in facts.uses for f in _of_one(use, facts, env_name))]
+        why = "owlclaw-up keeps one, and writes it there" if facts.kept else "programs that read it get none"
+        missing = [_fault("token.none", f"there is no token in {env_name}", why, _AGAIN)]
+    findings = [*missing, *(f for use in facts.uses for f in _of_one(use, facts))]
     # The engine's own state is said once, however many tokens ask it.
     return tuple(dict.fromkeys(findings))
 
 
-def _of_one(use: TokenUse, facts: TokenFacts, env_name: str) -> list[Finding]:
+def _of_one(use: TokenUse, facts: TokenFacts) -> list[Finding]:
     place = use.places[0]
     # Two keys of one file may hold two tokens.
     where = f"{place.key} in {place.where}" if len(facts.uses) > 1 else f"in {place.where}"
@@ -79,9 +78,7 @@ def _of_one(use: TokenUse, facts: TokenFacts, env_name: str) -> list[Finding]:
     if use.claims is None:
         detail = "a Hatchet token is three parts of base64 with points between them; this is something else, or cut off"
         return [_fault("token.malformed", f"the token {where} is malformed", detail, mend)]
-    certain = [*_by_claims(use, facts, where), *_by_record(use, facts, where)]
-    engine = _engine(facts.engine)
-    findings = [*certain, *engine]
+    findings = [*_by_claims(use, facts, where), *_by_record(use, facts, where), *_engine(facts.engine)]
     if not findings:
         findings = _by_asking(use, facts, where)
     if not any(f.level == "fail" for f in findings):
@@ -90,7 +87,7 @@ def _of_one(use: TokenUse, facts: TokenFacts, env_name: str) -> list[Finding]:
         findings.append(
             Finding(
                 "token.differs", "warn", f"the token {where} is not the one that owlclaw-up keeps",
-                f"owlclaw-up writes its own over it; to find out about that one: {_AGAIN} token show", _AGAIN, _AGAIN,
+                "the next owlclaw-up writes the kept one over it", _AGAIN, _AGAIN,
             )
         )  # fmt: skip
     return findings
