@@ -58,7 +58,9 @@ def _apply(connection: psycopg.Connection[tuple[Any, ...]], dsn: Dsn, target: in
 
     row = connection.execute("SELECT max(version_id) FROM goose_db_version WHERE is_applied").fetchone()
     current = int(row[0]) if row and row[0] is not None else 0
-    todo = [step for step in schema.migrations(version()) if step[0] > current and (target is None or step[0] <= target)]
+    todo = [
+        step for step in schema.migrations(version()) if step[0] > current and (target is None or step[0] <= target)
+    ]
     if current == 0:
         print("Does existing atlas schema exist? false\nDoes existing prisma schema exist? false", flush=True)
         connection.execute("INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, true)")
