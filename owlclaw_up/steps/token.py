@@ -302,8 +302,8 @@ class RevokeTokens(_TokenStep):
             self.ledger.forget("token", request=name)
         if not known:
             return Applied(Action.UNCHANGED, "none is on record any more")
-        what = "revoked" if len(known) == 1 else f"{len(known)} revoked"
-        return Applied(Action.REMOVE, what + (", gRPC refuses it" if old and not accepted else ""))
+        what, last = ("revoked", "it") if len(known) == 1 else (f"{len(known)} revoked", "the last one")
+        return Applied(Action.REMOVE, what + (f", gRPC refuses {last}" if old and not accepted else ""))
 
     def _wait_refused(self, run: Run, text: str) -> bool:
         """Whether the engine refuses a revoked token by now, or within its memory's time; says so where it does not."""
