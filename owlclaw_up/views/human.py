@@ -324,7 +324,7 @@ class Screen:
             hop = f"  at: {proof.hop}" if proof.hop else ""
             style = {"passed": "green", "failed": "red", "skipped": "yellow"}[proof.status]
             self.put(
-                f"  {_PROOF_WORDS[proof.status]:<8} {proof.id:<14} {proof.seconds:6.2f} s  {proof.detail}{hop}", style
+                f"  {_PROOF_WORDS[proof.status]:<8} {proof.id:<16} {proof.seconds:6.2f} s  {proof.detail}{hop}", style
             )
         for proof in smoke.proofs:
             if "histogram" in proof.data:
