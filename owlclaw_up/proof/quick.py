@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.client import ClientError, ResultTimeout, TaskRun, TaskStatus
+from owlclaw_up.client.runs import FINAL
 from owlclaw_up.client.sdk import sdk_config
 from owlclaw_up.proof.talk import Failed, Proofs
 from owlclaw_up.proof.tasks import ProofTasks
@@ -78,7 +79,8 @@ class Session:
                 status = await self.tasks.client.get_task_status(run)
             if status is not None and status.status in wanted:
                 return status
-            if time.monotonic() > self.end:
+            ended = status is not None and status.status in FINAL
+            if ended or time.monotonic() > self.end:
                 raise Failed(
                     "result", f"the run is {status.status if status else 'unknown'}, not {' or '.join(wanted)}"
                 )
