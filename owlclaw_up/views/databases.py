@@ -36,7 +36,11 @@ def made(outcome: Outcome) -> Iterator[Line]:
     yield "", ""
     after = [("owlclaw-up db status", "where they stand")]
     if outcome.mode is None:
-        after = [("owlclaw-up", "an environment on them"), *after, ("owlclaw-up down --purge", "take back what was made")]
+        after = [
+            ("owlclaw-up", "an environment on them"),
+            *after,
+            ("owlclaw-up down --purge", "take back what was made"),
+        ]
     for command, about in after:
         yield f"  {command:<25} {about}", "dim"
 
