@@ -1,4 +1,4 @@
-"""Servers that Debian's packages do not give: the newest PostgreSQL, one that lacks an extension, one that wants TLS."""
+"""Servers for the tests of a module, and those that Debian's packages do not give: the newest, one without an extension, one with TLS."""
 
 from __future__ import annotations
 
@@ -13,6 +13,28 @@ from pathlib import Path
 
 from owlclaw_up.host.embedded import copy_installation
 from tests.conftest import DebianPostgres
+
+SECRET = "a-Secret-1"
+
+
+@contextlib.contextmanager
+def debian_server() -> Iterator[DebianPostgres]:
+    """A server for the tests of a module that leave nothing behind in it; its superuser's password is `SECRET`."""
+    made = DebianPostgres(Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp")), password=SECRET)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@contextlib.contextmanager
+def role(server: DebianPostgres, name: str, attributes: str) -> Iterator[str]:
+    """The URL of a role of the test's own."""
+    server.sql(f"create role {name} password '{SECRET}' {attributes}")
+    try:
+        yield server.url(name, SECRET)
+    finally:
+        server.sql(f"drop role {name}")
 
 
 @contextlib.contextmanager

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,10 +12,9 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, DebianPostgres
-from tests.functional.servers import tls_postgres, wheel_postgres
+from tests.functional.servers import SECRET, debian_server, role, tls_postgres, wheel_postgres
 from tests.functional.test_init_db import psql
 
-SECRET = "a-Secret-1"
 CATALOG = {
     "roles": """
         select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
@@ -47,19 +43,8 @@ CATALOG_INSIDE = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[DebianPostgres]:
     """One server for the tests that leave nothing behind in it."""
-    made = DebianPostgres(Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp")), password=SECRET)
-    yield made
-    made.stop()
-
-
-@contextlib.contextmanager
-def role(server: DebianPostgres, name: str, attributes: str) -> Iterator[str]:
-    """The URL of a role of the test's own."""
-    server.sql(f"create role {name} password '{SECRET}' {attributes}")
-    try:
-        yield server.url(name, SECRET)
-    finally:
-        server.sql(f"drop role {name}")
+    with debian_server() as made:
+        yield made
 
 
 def catalog(server: DebianPostgres) -> dict[str, list[str]]:

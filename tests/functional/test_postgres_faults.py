@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,29 +18,17 @@ import pytest
 
 from owlclaw_up.host.embedded import copy_installation
 from tests.conftest import Cli, DebianPostgres, free_port
-from tests.functional.servers import wheel_postgres
+from tests.functional.servers import SECRET, debian_server, role, wheel_postgres
 from tests.standin.old_postgres import OldPostgres
 
 NewServer = Callable[..., DebianPostgres]
-SECRET = "a-Secret-1"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DebianPostgres]:
     """One server for the tests that leave nothing behind in it."""
-    made = DebianPostgres(Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp")), password=SECRET)
-    yield made
-    made.stop()
-
-
-@contextlib.contextmanager
-def role(server: DebianPostgres, name: str, attributes: str) -> Iterator[str]:
-    """The URL of a role of the test's own."""
-    server.sql(f"create role {name} password '{SECRET}' {attributes}")
-    try:
-        yield server.url(name, SECRET)
-    finally:
-        server.sql(f"drop role {name}")
+    with debian_server() as made:
+        yield made
 
 
 @contextlib.contextmanager
