@@ -48,7 +48,7 @@ def db_status(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Server, databases, extensions, migrations; exit 0 only if nothing is missing or behind."""
+    """Server, databases, extensions, migrations. Exit 0 only if nothing is missing or behind."""
     ui = Ui("db status", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -73,7 +73,7 @@ def db_reset_test(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Drop the test database, whoever is connected to it, and make it anew."""
+    """Make the test database anew, whoever is connected to it."""
     ui = Ui("db reset-test", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -114,7 +114,7 @@ def db_migrate(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Run the application's migrations (Alembic) on its database; a dump is kept first."""
+    """Run the application's migrations. A dump of its database is kept first."""
     ui = Ui("db migrate", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:

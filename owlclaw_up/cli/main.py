@@ -130,7 +130,7 @@ def status(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """What runs, where, since when; exit 0 only if the environment is up and answers."""
+    """What runs, where, since when. Exit 0 only if the environment is up and answers."""
     ui = Ui("status", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -149,7 +149,7 @@ def can(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """What works in this environment right now, and what to do for what does not."""
+    """What works here right now. For what does not: what to do."""
     ui = Ui("can", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -172,7 +172,7 @@ def smoke(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Prove the environment: a real worker runs a task and a durable sleep."""
+    """Prove it: a real worker runs a task and a durable sleep."""
     ui = Ui("smoke", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -262,7 +262,7 @@ def logs(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Logs of PostgreSQL, the engine, and owlclaw-up itself; secrets are masked."""
+    """Logs of PostgreSQL, the engine, and owlclaw-up itself. Secrets are masked."""
     from owlclaw_up.cli.show import show_logs
 
     ui = Ui("logs", as_json, quiet, verbose, no_color)

@@ -22,7 +22,7 @@ def token_show(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """What the token says of itself: tenant, addresses, issued, expires."""
+    """What the token says of itself: tenant, addresses, expiry."""
     ui = Ui("token show", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -44,7 +44,7 @@ def token_check(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Whether the token that programs use is good, and if not, why."""
+    """Whether the token in use is good, and if not, why."""
     ui = Ui("token check", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
@@ -65,7 +65,7 @@ def token_rotate(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """A new token into the dotenv file, proved; then the old one is revoked."""
+    """A new token, proved; then the old one is revoked."""
     ui = Ui("token rotate", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:
