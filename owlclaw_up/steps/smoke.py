@@ -8,8 +8,8 @@ import hashlib
 import json
 import queue
 import sys
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from owlclaw_up.errors import UpError
@@ -121,17 +121,20 @@ class Prove:
 
     def _start(self, run: Run) -> Child:
         """The program of the proof, waiting for its values; its working directory is empty and goes with it."""
-        empty = tempfile.TemporaryDirectory(prefix="owlclaw-up-smoke-")
         self.ledger.prepare()
+        empty = self.ledger.directory / "smoke"
+        # A proof that was killed has left its own.
+        run.host.files.remove_tree(empty)
+        run.host.files.make_dir(empty)
         child = run.host.processes.open(
             [sys.executable, str(_PROGRAM), self.spec.smoke if self.spec.engine else "mock"],
             env=run.host.inherited,
-            cwd=Path(empty.name),
+            cwd=empty,
             log=self.ledger.logs / "smoke.log",
             on_line=self._line,
             talk=True,
         )
-        run.closers += [empty.cleanup, child.close]
+        run.closers += [partial(run.host.files.remove_tree, empty), child.close]
         return child
 
     def _serve(self, run: Run, child: Child, seconds: float) -> None:
