@@ -1,6 +1,7 @@
 """Every error of the client: a stable code, what failed and why, and what helps. Imports nothing but `owlclaw_up.errors`.
 
-`Misuse` is found before anything is sent; the others are what an engine, or a task, answered.
+`Misuse` is found before anything is sent; the others are what an engine, or a task, answered. Each is also what Python calls
+such a thing (ValueError, LookupError, ConnectionError, TimeoutError), for handlers that know nothing of owlclaw-up.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Misuse(ClientError):
     exit_code = USAGE
 
 
-class NotConnected(Misuse):
+class NotConnected(Misuse, RuntimeError):
     code = "not-connected"
 
     def __init__(self, what: str) -> None:
@@ -37,7 +38,7 @@ class NotConnected(Misuse):
         )
 
 
-class AlreadyConnected(Misuse):
+class AlreadyConnected(Misuse, RuntimeError):
     code = "already-connected"
 
     def __init__(self, where: str) -> None:
@@ -46,7 +47,7 @@ class AlreadyConnected(Misuse):
         )
 
 
-class LoopRuns(Misuse):
+class LoopRuns(Misuse, RuntimeError):
     code = "loop-runs"
 
     def __init__(self, what: str) -> None:
@@ -55,7 +56,7 @@ class LoopRuns(Misuse):
         )
 
 
-class UnknownTask(Misuse):
+class UnknownTask(Misuse, LookupError):
     code = "unknown-task"
 
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
@@ -66,7 +67,7 @@ class UnknownTask(Misuse):
         )
 
 
-class TaskRegisteredTwice(Misuse):
+class TaskRegisteredTwice(Misuse, ValueError):
     code = "task-registered-twice"
 
     def __init__(self, name: str, known: str) -> None:
@@ -74,7 +75,7 @@ class TaskRegisteredTwice(Misuse):
         super().__init__(f"a task {name!r} is registered already{differs}", hint="give one of them another name=")
 
 
-class BadTask(Misuse):
+class BadTask(Misuse, ValueError):
     """A declaration that no engine would take, or that would never run as it is meant."""
 
     code = "bad-task"
@@ -83,7 +84,7 @@ class BadTask(Misuse):
         super().__init__(f"task {name!r} cannot be declared so: {why}", hint=hint or "see docs/reference/client.md")
 
 
-class BadConfig(Misuse):
+class BadConfig(Misuse, ValueError):
     """One field of the configuration cannot be used.
 
     Args:
@@ -102,7 +103,7 @@ class BadConfig(Misuse):
         self.origin = origin
 
 
-class BadArgument(Misuse):
+class BadArgument(Misuse, ValueError):
     code = "bad-argument"
 
     def __init__(self, name: str, shown: str, why: str, hint: str = "") -> None:
@@ -110,7 +111,7 @@ class BadArgument(Misuse):
         self.name = name
 
 
-class BadInput(Misuse):
+class BadInput(Misuse, ValueError):
     code = "bad-input"
 
     def __init__(self, task: str, why: str, detail: str = "") -> None:
@@ -120,14 +121,14 @@ class BadInput(Misuse):
         )  # fmt: skip
 
 
-class BadDelay(Misuse):
+class BadDelay(Misuse, ValueError):
     code = "bad-delay"
 
     def __init__(self, name: str, shown: str, why: str, hint: str) -> None:
         super().__init__(f"{name} = {shown} cannot be used: {why}", hint=hint)
 
 
-class NaiveDatetime(Misuse):
+class NaiveDatetime(Misuse, ValueError):
     code = "naive-datetime"
 
     def __init__(self, name: str, shown: str) -> None:
@@ -137,7 +138,7 @@ class NaiveDatetime(Misuse):
         )
 
 
-class BadCron(Misuse):
+class BadCron(Misuse, ValueError):
     """A cron expression that never fires, or not as it is meant.
 
     Attributes:
@@ -157,7 +158,7 @@ class BadCron(Misuse):
         self.field = field
 
 
-class BadRunId(Misuse):
+class BadRunId(Misuse, ValueError):
     code = "bad-run-id"
 
     def __init__(self, shown: str) -> None:
@@ -167,7 +168,7 @@ class BadRunId(Misuse):
         )
 
 
-class ServerGone(ClientError):
+class ServerGone(ClientError, ConnectionError):
     """No answer from the engine.
 
     Attributes:
@@ -239,7 +240,7 @@ class CronNameTaken(ClientError):
         self.schedule_id = schedule_id
 
 
-class RunNotFound(ClientError):
+class RunNotFound(ClientError, LookupError):
     code = "run-not-found"
 
     def __init__(self, id: str, where: str) -> None:
@@ -278,7 +279,7 @@ class TaskCancelled(ClientError):
         self.run_id = run_id
 
 
-class ResultTimeout(ClientError):
+class ResultTimeout(ClientError, TimeoutError):
     """The wait ended, the run did not: it is left alone."""
 
     code = "result-timeout"

@@ -259,3 +259,31 @@ def test_the_blocking_methods_are_those_of_the_client() -> None:
 
     own = methods(HatchetClient) - {"task", "durable_task", "worker", "aclose"} | {"close"}
     assert methods(type(HatchetClient().sync)) == own
+
+
+@pytest.mark.parametrize(
+    ("error", "also"),
+    [
+        (errors.BadDelay, ValueError),
+        (errors.BadCron, ValueError),
+        (errors.NaiveDatetime, ValueError),
+        (errors.BadRunId, ValueError),
+        (errors.BadConfig, ValueError),
+        (errors.BadTask, ValueError),
+        (errors.UnknownTask, LookupError),
+        (errors.RunNotFound, LookupError),
+        (errors.NotConnected, RuntimeError),
+        (errors.ServerGone, ConnectionError),
+        (errors.ResultTimeout, TimeoutError),
+    ],
+)
+def test_handlers_that_know_nothing_of_us_catch_it_too(error: type[errors.ClientError], also: type[Exception]) -> None:
+    assert issubclass(error, also)
+
+
+def test_an_error_that_is_a_connection_error_too_keeps_its_own_text() -> None:
+    gone = errors.ServerGone("localhost:1", "gRPC", "nobody listens there")
+    assert str(gone).startswith(gone.message)
+    assert gone.hint in str(gone)
+    with pytest.raises(ConnectionError):
+        raise gone
