@@ -24,7 +24,7 @@ from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock
 from owlclaw_up.settings import DatabaseSetting, wanted_databases
-from owlclaw_up.spec import HATCHET_DATABASE
+from owlclaw_up.spec import HATCHET_DATABASE, DatabaseSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.dumps import KeepDump, Kept, RestoreDump, dumps, tools_for
 from owlclaw_up.steps.migrations import MigrateApplication, Todo
@@ -173,8 +173,7 @@ def _login(project: Project, chosen: Chosen, own: DatabaseSetting) -> ServerLogi
         )
     if role is None or role.password is None:
         raise RolePasswordUnknown(own.role, own.name, where, project.ledger.secrets_path)
-    admin = chosen.server.admin
-    return ServerLogin(admin.host, admin.port, own.role, role.password, own.name, admin.options)
+    return chosen.server.login(DatabaseSpec(own.name, own.role, role.password))
 
 
 @contextlib.contextmanager

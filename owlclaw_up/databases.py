@@ -214,10 +214,11 @@ def _change(
         return chosen, todo
 
     try:
-        # A precondition, or a dry run, must leave nothing behind.
-        chosen, todo = prepare()
         if dry_run:
+            chosen, todo = prepare()
             return _outcome(project, command, chosen, _planned(todo), clock.monotonic() - begun, dry_run=True)
+        # A precondition must leave nothing behind, so a new project is looked at before its folder is made.
+        first = None if ledger.exists else prepare()
         deadline = Deadline(project.settings.timeout.value, clock)
         waited: list[str] = []
 
@@ -226,8 +227,7 @@ def _change(
             listener(Note(text))
 
         with project_lock(ledger, command, deadline.left(), waiting):
-            if ledger.exists or waited:
-                chosen, todo = prepare()
+            chosen, todo = first if first is not None and not waited and not ledger.exists else prepare()
             reports, run, error = apply(todo, project.host, deadline, both(logger(project, command), listener))
             project.learn_secrets()
             if error is None:
