@@ -27,7 +27,7 @@ NAME = PACKAGE.name
 GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "model": ("model",),
-    "text": ("redaction", "token_claims", "dotenv_text"),
+    "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
     "base": ("host.base", "host.docker_base", "spec"),
     "logs": ("logs",),
     "settings": ("settings",),
@@ -83,7 +83,7 @@ MAY: dict[str, set[str]] = {
     "environment": _BELOW_FACTS | {"facts", "record", "checks", "steps", "modes", "planner", "executor"},
     "client": {"errors", "model", "text"},
     # Programs of their own, run as files: they know the client, as an application does.
-    "proof": {"client", "facade"},
+    "proof": {"client", "facade", "text"},
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},

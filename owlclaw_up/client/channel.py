@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from owlclaw_up.client.config import HatchetConfig
 from owlclaw_up.client.errors import ClientError, EngineRefused, ServerGone, TokenRefused
+from owlclaw_up.grpc_words import hop_of
 
 if TYPE_CHECKING:
     import grpc
@@ -21,18 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY")
-# gRPC's words for a connection that broke -> the hop, most telling first.
-_HOPS = (
-    ("http proxy", "proxy"),
-    ("proxy", "proxy"),
-    ("name resolution", "name resolution"),
-    ("domain name not found", "name resolution"),
-    ("errors resolving", "name resolution"),
-    ("wrong_version_number", "TLS"),
-    ("handshake", "TLS"),
-    ("certificate", "TLS"),
-    ("ssl", "TLS"),
-)
 # The call was never sent, so that asking again cannot do it twice.
 _NOT_SENT = ("failed to connect to all addresses", "name resolution", "connection refused")
 
@@ -122,11 +111,6 @@ def patiently(call: Callable[[], T], seconds: float) -> T:
             if not unsent or hop_of(words) != "gRPC" or time.monotonic() > end:
                 raise
             time.sleep(0.2)
-
-
-def hop_of(words: str) -> str:
-    low = words.lower()
-    return next((hop for word, hop in _HOPS if word in low), "gRPC")
 
 
 def translated(error: grpc.RpcError, config: HatchetConfig, what: str) -> ClientError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
+from owlclaw_up.grpc_words import hop_of
 from owlclaw_up.host.base import GrpcLook, RestLook
 from owlclaw_up.model import Secret
 
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
     import httpx
 
 _GET_VERSION = "/Dispatcher/GetVersion"
-# gRPC's words for a broken connection -> the hop that broke.
-_HOPS = (
-    ("name resolution", "name resolution"),
-    ("domain name not found", "name resolution"),
-    ("errors resolving", "name resolution"),
-    ("wrong_version_number", "TLS"),
-    ("handshake", "TLS"),
-    ("certificate", "TLS"),
-)
 
 
 class HatchetEngine:
@@ -86,9 +78,7 @@ class HatchetEngine:
                 code, words = error.code(), error.details() or ""
                 if code == grpc.StatusCode.UNAUTHENTICATED:
                     return GrpcLook("refused-token", hop="token", detail=words)
-                low = words.lower()
-                hop = next((hop for word, hop in _HOPS if word in low), "gRPC")
-                return GrpcLook("unavailable", hop=hop, detail=f"{code.name}: {words}")
+                return GrpcLook("unavailable", hop=hop_of(words), detail=f"{code.name}: {words}")
         return GrpcLook("ok", version=_version_field(answer))
 
     def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook:

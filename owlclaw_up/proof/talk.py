@@ -10,18 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from owlclaw_up.client import ServerGone, TokenRefused
+from owlclaw_up.grpc_words import hop_of
 
-# gRPC's words for a call that did not get through -> the hop that broke.
-_HOPS = (
-    ("unauthenticated", "token"),
-    ("invalid auth token", "token"),
-    ("resolv", "name resolution"),
-    ("domain name not found", "name resolution"),
-    ("wrong_version_number", "TLS"),
-    ("handshake", "TLS"),
-    ("unavailable", "gRPC"),
-)
+T = TypeVar("T")
 
 
 class Failed(Exception):
@@ -36,15 +28,16 @@ class Skipped(Exception):
     """A proof that cannot be had here."""
 
 
-def hop_of(error: BaseException, otherwise: str) -> Failed:
+def broken(error: BaseException, otherwise: str) -> Failed:
     """A foreign error as a failed proof.
 
     Args:
         otherwise: the hop where its words name none.
     """
     words = f"{type(error).__name__}: {error}"
-    low = words.lower()
-    hop = next((hop for word, hop in _HOPS if word in low), otherwise)
+    if isinstance(error, TokenRefused) or "unauthenticated" in words.lower():
+        return Failed("token", words[:300])
+    hop = error.hop if isinstance(error, ServerGone) else hop_of(words, otherwise)
     return Failed(hop, words[:300])
 
 
@@ -95,9 +88,9 @@ class Proofs:
             say(id, "skipped", time.monotonic() - begun, str(skipped))
             return None
         except Exception as error:
-            broken = error if isinstance(error, Failed) else hop_of(error, hop)
+            failure = error if isinstance(error, Failed) else broken(error, hop)
             self.good = False
-            say(id, "failed", time.monotonic() - begun, str(broken), broken.hop)
+            say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
             return None
         say(id, "passed", time.monotonic() - begun, detail, data=value if isinstance(value, dict) else None)
         return value
