@@ -11,7 +11,7 @@ export UV_PYTHON_DOWNLOADS = never
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap test lint types format bench lock check clean
+.PHONY: help bootstrap test lint types format bench faults lock check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ format: $(VENV)/.installed ## Format the code
 
 bench: $(VENV)/.installed ## Measure, beside the same stages by hand; wants an engine, and Docker for its part
 	$(BIN)/python -m bench.measure
+
+faults: $(VENV)/.installed ## Write docs/reference/faults.md from the doctor's checks
+	$(BIN)/python -m docs.faults
 
 lock: $(VENV)/.uv ## Resolve the versions anew
 	$(BIN)/uv lock --upgrade

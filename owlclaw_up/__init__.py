@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from owlclaw_up.errors import UpError
     from owlclaw_up.model import Outcome
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "down", "plan", "status", "up"]
+__all__ = ["__version__", "diagnose", "down", "plan", "status", "up"]
 
 
 def up(project_dir: str | Path | None = None, **settings: Any) -> Outcome:
@@ -47,7 +50,24 @@ def status(project_dir: str | Path | None = None, **settings: Any) -> Outcome:
     return _call("status", project_dir, settings, {})
 
 
-def _call(name: str, project_dir: str | Path | None, settings: dict[str, Any], extra: dict[str, Any]) -> Outcome:
+def diagnose(
+    project_dir: str | Path | None = None, *, only: Collection[str] = (), strict: bool = False, **settings: Any
+) -> Outcome:
+    """Every check of the doctor's, in `outcome.findings`; arguments as for `up`.
+
+    Args:
+        only: ids of the checks to run (docs/reference/faults.md); all where empty.
+        strict: whether warnings, and what could not be looked at, fail too.
+    """
+    from owlclaw_up import doctor
+
+    return _call("doctor", project_dir, settings, {"only": only, "strict": strict}, doctor.diagnose, doctor.of_failure)
+
+
+def _call(
+    name: str, project_dir: str | Path | None, settings: dict[str, Any], extra: dict[str, Any],
+    command: Callable[..., Outcome] | None = None, failed: Callable[[UpError], Outcome] | None = None,
+) -> Outcome:  # fmt: skip
     # Imported here: `import owlclaw_up` alone costs nothing.
     from owlclaw_up import environment
     from owlclaw_up.errors import UpError, UsageError
@@ -58,8 +78,12 @@ def _call(name: str, project_dir: str | Path | None, settings: dict[str, Any], e
             raise UsageError(f"there is no setting {unknown[0]!r}", hint="docs/reference/settings.md lists every one")
         project = environment.open_project(Path(project_dir) if project_dir is not None else None, settings)
     except UpError as error:
-        return environment.failure(None, name, error, 0.0)
-    outcome: Outcome = getattr(environment, name)(project, **extra)
+        return failed(error) if failed else environment.failure(None, name, error, 0.0)
+    outcome: Outcome = (command or getattr(environment, name))(project, **extra)
+    if name == "up" and outcome.exit_code and not extra:
+        from owlclaw_up.doctor import explain
+
+        return explain(project, outcome)
     return outcome
 
 

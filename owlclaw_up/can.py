@@ -7,7 +7,7 @@ import dataclasses
 from owlclaw_up.capabilities import Situation, table
 from owlclaw_up.environment import arrange, silent
 from owlclaw_up.errors import UpError
-from owlclaw_up.facts import ON_REQUEST, Facts, gather
+from owlclaw_up.facts import CAN, Facts, gather
 from owlclaw_up.model import Listener, Mode, Outcome, StepStarted
 from owlclaw_up.modes import MODES, shortest_way
 from owlclaw_up.project import Project, application
@@ -19,7 +19,7 @@ def can(project: Project, listener: Listener = silent) -> Outcome:
     host, settings, ledger = project.host, project.settings, project.ledger
     begun = host.clock.monotonic()
     listener(StepStarted("can", "Looking at everything"))
-    facts = gather(host, settings, ledger, also=ON_REQUEST)
+    facts = gather(host, settings, ledger, also=CAN)
     mode = Mode(ledger.state.mode) if ledger.state.mode else None
     situation = Situation(
         facts, mode, ledger.exists, kept_smoke(ledger), _proofs_hold(project, facts, mode),

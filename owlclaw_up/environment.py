@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.engine_upgrade import settle
@@ -33,23 +34,19 @@ from owlclaw_up.model import (
     StepFinished,
     StepReport,
     found,
+    silent,
 )
 from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.shadows import shadow_findings
 from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.smoke import Prove, kept_smoke
-
-
-def silent(event: Event) -> None:
-    """A listener for callers that want only the outcome."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,6 +133,7 @@ class PortTaken(PreconditionError):
             f"port {port}, kept for {purpose}, is taken by {owner}",
             hint=f"stop {owner}, or move with --{setting} PORT (then: owlclaw-up)",
         )
+        self.setting = setting
 
 
 class PortDenied(PreconditionError):
@@ -143,6 +144,7 @@ class PortDenied(PreconditionError):
             f"the system does not let this user listen on port {port} ({purpose}): {why}",
             hint=f"choose a port above 1024 with --{setting} PORT",
         )
+        self.setting = setting
 
 
 class NoFreePort(PreconditionError):

@@ -215,12 +215,28 @@ class Smoke:
 
 @dataclass(frozen=True)
 class Finding:
+    """What a check came to.
+
+    Attributes:
+        id: of the check.
+        level: `ok`, `info`, `warn`, `fail` or `unknown`.
+        detail: what was seen.
+        hint: what to do, in words.
+        command: the one command that mends it, where there is one.
+        why: why it matters.
+        cause: id of the finding that this one follows from; empty for a cause.
+        fix: what `doctor --fix` would do about it; empty where it does nothing.
+    """
+
     id: str
     level: str
     title: str
     detail: str = ""
     hint: str = ""
     command: str = ""
+    why: str = ""
+    cause: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -341,3 +357,7 @@ class Decided:
 
 Event = StepStarted | StepProgress | Transfer | StepFinished | Note | Decided
 Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """A listener for callers that want only the outcome."""

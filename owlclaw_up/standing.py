@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.facts import EnvPlaces, Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
 from owlclaw_up.project import NoEnvironment, Project, application, relative
-from owlclaw_up.shadows import shadow_findings
 from owlclaw_up.steps.smoke import kept_smoke
 from owlclaw_up.token_claims import Claims
 

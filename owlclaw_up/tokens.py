@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from owlclaw_up.checks.shadows import shadow_findings
+from owlclaw_up.checks.tokens import dials, token_findings, tokens_in_use
 from owlclaw_up.environment import both, logger, prepare, silent
 from owlclaw_up.errors import PreconditionError, UpError
 from owlclaw_up.executor import apply
@@ -16,10 +18,8 @@ from owlclaw_up.modes import MODES
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, failure, relative
 from owlclaw_up.receipts import project_lock
-from owlclaw_up.shadows import shadow_findings
 from owlclaw_up.standing import token_info
 from owlclaw_up.steps import rotation
-from owlclaw_up.token_checks import dials, token_findings, tokens_in_use
 from owlclaw_up.token_claims import Claims, decode
 
 _REDACTED = "eyJ***"

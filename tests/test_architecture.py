@@ -35,9 +35,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "receipts": ("receipts",),
     "record": ("upgrade_record",),
     "facts": ("facts.",),
-    "checks": ("shadows", "token_checks"),
     "steps": ("steps.",),
     "modes": ("server_choice", "compose_design", "modes", "design", "capabilities"),
+    "checks": ("checks.",),
     "planner": ("planner",),
     "executor": ("executor",),
     "environment": (
@@ -50,6 +50,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "application_migrations",
         "engine_upgrade",
         "can",
+        "doctor",
     ),
     "client": ("client.",),
     "proof": ("proof.",),
@@ -74,10 +75,10 @@ MAY: dict[str, set[str]] = {
     "receipts": _BELOW_HOST | {"facade"},
     "record": _BELOW_HOST | {"host", "receipts"},
     "facts": _BELOW_FACTS,
-    # What facts mean, as findings: pure.
-    "checks": {"model", "text", "facts"},
     "steps": _BELOW_FACTS | {"facts", "record"},
     "modes": _BELOW_FACTS | {"facts", "record"},
+    # What facts mean, as findings: pure.
+    "checks": _BELOW_FACTS | {"facts", "record", "steps", "modes"},
     "planner": {"model", "facts", "steps"},
     "executor": {"errors", "model", "base", "host", "planner", "steps"},
     "environment": _BELOW_FACTS | {"facts", "record", "checks", "steps", "modes", "planner", "executor"},

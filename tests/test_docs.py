@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from docs import faults
 from owlclaw_up import dotenv_text
 from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.model import Mode, Secret
@@ -142,6 +143,10 @@ def test_every_error_code_is_documented() -> None:
     codes = error_codes()
     assert {"usage", "port-taken", "timeout", "no-environment"} <= codes, "the search still finds what there is"
     assert codes <= documented, f"docs/reference/errors.md lacks {sorted(codes - documented)}"
+
+
+def test_the_page_of_faults_is_made_from_the_checks() -> None:
+    assert faults.PAGE.read_text(encoding="utf-8") == faults.page(), "make faults"
 
 
 def test_exit_codes_are_documented() -> None:

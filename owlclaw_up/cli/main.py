@@ -83,9 +83,18 @@ def up(
             offline=offline, timeout=timeout, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
             grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
-        return environment.up(project, listener, dry_run=dry_run)
+        outcome = environment.up(project, listener, dry_run=dry_run)
+        return outcome if dry_run else _explained(project, outcome)
 
     end(ui.run(work))
+
+
+def _explained(project: Any, outcome: Outcome) -> Outcome:
+    if not outcome.exit_code:
+        return outcome
+    from owlclaw_up.doctor import explain
+
+    return explain(project, outcome)
 
 
 @app.command()
@@ -120,6 +129,34 @@ def plan(
         return environment.up(project, listener, dry_run=True, command="plan")
 
     end(ui.run(work))
+
+
+@app.command()
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be taken back; shows first what it will do.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    only: Annotated[
+        Optional[list[str]], typer.Option("--only", metavar="ID", help="This check alone; may be repeated.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again; Ctrl-C ends it.")] = False,
+    yes: Yes = False,
+    env_file: EnvFile = None,
+    admin_url: AdminUrl = None,
+    timeout: Timeout = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Every check: what is wrong, why, and the command that mends it."""
+    from owlclaw_up.cli.doctor import Doctor
+
+    ui = Ui("doctor", as_json, quiet, verbose, no_color)
+    flags = {"env_file": text_of(env_file), "admin_url": admin_url, "timeout": timeout}
+    end(Doctor(ui, project_dir, flags, tuple(only or ()), strict=strict, yes=yes).run(fix=fix, watch=watch))
 
 
 @app.command()
@@ -239,7 +276,7 @@ def reset(
             f"Remove everything that owlclaw-up made in {project.root}, and start anew?", "reset", yes=yes
         ):
             return Outcome("down", "ok", 0, project=project.root, data={"declined": True})
-        return environment.reset(project, listener)
+        return _explained(project, environment.reset(project, listener))
 
     end(ui.run(work))
 

@@ -56,8 +56,8 @@ def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -
     `export` prints no secret either: it has the shell take those from the dotenv file.
     """
     from owlclaw_up import dotenv_text, environment
+    from owlclaw_up.checks.shadows import shadow_findings
     from owlclaw_up.facts.dotenv import look_for_shadows
-    from owlclaw_up.shadows import shadow_findings
     from owlclaw_up.steps.dotenv import SECRET_KEYS
 
     wanted = environment.variables(project)

@@ -5,6 +5,7 @@ A probe that crashes or runs out of time gives `Unknown`, and the others go on. 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
@@ -56,8 +57,10 @@ DEADLINES = {"docker": 5.0, "servers": 4.0, **dict.fromkeys(TRIED, PATIENCE + 1)
 DEADLINE = 10.0
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
-# Looks that take longer than all others together, or that no decision rests on.
-ON_REQUEST = frozenset({"web", "migrations", *TRIED})
+# Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
+CAN = frozenset({"web", "migrations", *TRIED})
+DOCTOR = frozenset({"web", "migrations"})
+ON_REQUEST = CAN | DOCTOR
 
 __all__ = [
     "ByHand",
@@ -81,8 +84,9 @@ __all__ = [
 
 
 def gather(
-    host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = (), also: Collection[str] = ()
-) -> Facts:
+    host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = (), also: Collection[str] = (),
+    patience: Callable[[str], float] = lambda name: math.inf,
+) -> Facts:  # fmt: skip
     """Look at everything, side by side.
 
     Args:
@@ -91,6 +95,7 @@ def gather(
         ledger: what an earlier run made.
         only: names of the probes to run; all but those on request where empty. The others' facts are unknown.
         also: names of probes on request.
+        patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
     every = _probes(host, settings, ledger)
     wanted = {*(only or every.keys() - ON_REQUEST), *also}
@@ -98,13 +103,15 @@ def gather(
     named = settings.admin_url.value is not None
     results: dict[str, Fact[Any]] = {}
     seconds: dict[str, float] = {}
+    broken: dict[str, str] = {}
 
     def run(name: str, probe: Callable[[], Fact[Any]]) -> None:
         begun = host.clock.monotonic()
         try:
             answer = probe()
         except Exception as error:  # a probe that crashes is an unknown fact, and the others go on
-            answer = Unknown(f"the look failed: {type(error).__name__}: {error}")
+            broken[name] = f"the look failed: {type(error).__name__}: {error}"
+            answer = Unknown(broken[name])
         results.setdefault(name, answer)
         seconds[name] = host.clock.monotonic() - begun
 
@@ -115,10 +122,16 @@ def gather(
         threads[name].start()
     for name, thread in threads.items():
         limit = NAMED_SERVER_DEADLINE if named and name == "servers" else DEADLINES.get(name, DEADLINE)
+        limit = min(limit, patience(name))
         thread.join(max(0.0, limit - (host.clock.monotonic() - begun)))
-        results.setdefault(name, Unknown(f"no answer within {limit:.1f} s"))
+        if name not in results:
+            broken[name] = f"no answer within {limit:.1f} s"
+            results[name] = Unknown(broken[name])
     return Facts(
-        ledger.project, seconds=seconds, **{name: results.get(name, Unknown("not looked at")) for name in every}
+        ledger.project,
+        seconds=dict(seconds),
+        broken=broken,
+        **{name: results.get(name, Unknown("not looked at")) for name in every},
     )
 
 

@@ -244,7 +244,12 @@ class DockerFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that was seen, at one moment. The facts with a default are looked for only where they are asked for."""
+    """Everything that was seen, at one moment. The facts with a default are looked for only where they are asked for.
+
+    Attributes:
+        seconds: what each probe took.
+        broken: the probes that crashed or ran out of time, each with how.
+    """
 
     project: Path
     platform: Fact[PlatformLook]
@@ -264,6 +269,7 @@ class Facts:
     client: Fact[Tried] = _UNASKED
     mock_run: Fact[Tried] = _UNASKED
     seconds: Mapping[str, float] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def our_stack(self) -> StackLook:

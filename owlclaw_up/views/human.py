@@ -25,7 +25,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import capabilities, databases, migrations, tokens
+from owlclaw_up.views import capabilities, databases, doctor, migrations, tokens
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ class Screen:
             "reset": self._up,
             "plan": self._plan,
             "status": self._status,
+            "doctor": lambda outcome, verbose: doctor.show(outcome, self.put, verbose=verbose),
             "down": self._down,
             "smoke": self._smoke_screen,
             "can": lambda outcome, verbose: capabilities.show(outcome, self.put, verbose=verbose),

@@ -44,6 +44,9 @@ def document(outcome: Outcome) -> dict[str, Any]:
                 "detail": f.detail,
                 "hint": f.hint,
                 "command": f.command,
+                "why": f.why,
+                "cause": f.cause or None,
+                "fix": f.fix or None,
             }
             for f in outcome.findings
         ],

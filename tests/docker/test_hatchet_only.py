@@ -103,7 +103,7 @@ def test_on_the_users_own_server_that_listens_on_loopback_only(
     assert cli.json("status")["token"]["accepted"]
 
     stopped = cli.json("down")
-    assert stopped["seconds"] <= 3, stopped["steps"]
+    assert stopped["seconds"] <= 6, stopped["steps"]
     assert state_of(container_of(cli, ENGINE)) == "exited"
     back = lift(cli)
     assert "leases cleared" in details(back)["engine.server"]

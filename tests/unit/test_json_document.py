@@ -89,7 +89,7 @@ def test_the_document_of_a_success() -> None:
     assert made["findings"] == [
         {
             "id": "env.ignored", "level": "warn", "title": "git does not ignore .env", "detail": "",
-            "hint": "echo .env >> .gitignore", "command": "",
+            "hint": "echo .env >> .gitignore", "command": "", "why": "", "cause": None, "fix": None,
         }
     ]  # fmt: skip
     assert made["services"] == [

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from owlclaw_up.checks.shadows import meant
 from owlclaw_up.facts.tokens import Dials, EngineSight, TokenFacts, TokenUse
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
 from owlclaw_up.model import Absent, Finding, Found, Secret, Unknown, found
-from owlclaw_up.shadows import meant
 from owlclaw_up.token_claims import renewal_due
 
 TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.facts.dotenv import look_for_shadows
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Secret
 from owlclaw_up.settings import load
-from owlclaw_up.shadows import shadow_findings
 from tests.unit.fakes import make_host
 
 WANTED = {"HATCHET_CLIENT_TOKEN": "t", "HATCHET_CLIENT_HOST_PORT": "h:1", "DATABASE_URL": "d", "MY_URL": "u"}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from owlclaw_up.checks.tokens import dials, token_findings, tokens_in_use
 from owlclaw_up.facts.tokens import Dials, EngineSight, TokenFacts, TokenUse
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
 from owlclaw_up.host.base import GrpcLook, RestLook, TokenRow
 from owlclaw_up.model import Absent, Found, Secret, Unknown
 from owlclaw_up.spec import TENANT_ID
-from owlclaw_up.token_checks import dials, token_findings, tokens_in_use
 from owlclaw_up.token_claims import decode
 from tests.unit.fakes import NOW, make_token
 

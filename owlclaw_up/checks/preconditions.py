@@ -1,0 +1,54 @@
+"""What stops `up` and what the doctor says are one: the code of an error, and the check whose fault it is.
+
+One place to add an error that `up` may end with before it changes anything.
+"""
+
+from __future__ import annotations
+
+from owlclaw_up.errors import PortDenied, PortTaken, UpError
+
+# The check that speaks for errors that have none of their own.
+REST = "environment.up"
+_BY_CODE = {
+    "unknown-setting": "environment.settings",
+    "bad-setting": "environment.settings",
+    "state-unusable": "environment.state",
+    "project-not-writable": "platform.writable",
+    "mode-blocked": "environment.mode",
+    "durable-required": "environment.mode",
+    "no-free-port": "port.range",
+    "env-file": "env.file",
+    "postgres-malformed": "postgres.url",
+    "postgres-refused": "postgres.reach",
+    "postgres-unreachable": "postgres.reach",
+    "postgres-not-postgres": "postgres.reach",
+    "postgres-offline": "postgres.reach",
+    "postgres-starting": "postgres.reach",
+    "postgres-other": "postgres.reach",
+    "postgres-tls": "postgres.tls",
+    "postgres-login": "postgres.login",
+    "postgres-no-database": "postgres.login",
+    "postgres-privilege": "postgres.privileges",
+    "postgres-privileges": "postgres.privileges",
+    "postgres-too-many-connections": "postgres.connections",
+    "postgres-too-old": "postgres.version",
+    "postgres-btree-gist": "postgres.btree_gist",
+    "postgres-btree-gist-exists": "postgres.btree_gist-early",
+    "postgres-unreachable-from-container": "postgres.from-container",
+    "role-password-unknown": "postgres.role",
+    "database-owner": "postgres.owner",
+    "engine-missing": "engine.binaries",
+    "engine-incomplete": "engine.binaries",
+    "engine-architecture": "engine.binaries",
+    "engine-not-executable": "engine.binaries",
+    "engine-not-runnable": "engine.binaries",
+    "engine-too-old": "sdk.engine",
+    "engine-downgrade": "engine.version",
+}
+
+
+def check_of(error: UpError) -> str:
+    """The id of the check whose fault an error is."""
+    if isinstance(error, (PortTaken, PortDenied)):
+        return f"port.{error.setting.removesuffix('-port')}"
+    return _BY_CODE.get(error.code, REST)
