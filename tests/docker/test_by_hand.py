@@ -16,7 +16,7 @@ import pytest
 from owlclaw_up.facts.containers import compose_project
 from owlclaw_up.spec import ADMIN_EMAIL, TENANT_ID
 from tests.conftest import Cli, DebianPostgres
-from tests.docker.conftest import ENGINE_IMAGES, docker_names, remove_compose_projects
+from tests.docker.conftest import BEST_IMAGE, docker_names, remove_compose_projects
 from tests.docker.stacks import (
     DATABASE,
     ENGINE,
@@ -110,7 +110,7 @@ def assert_on_loopback_only(hand: Hand, *services: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("image", ENGINE_IMAGES)
+@pytest.mark.parametrize("image", BEST_IMAGE)
 def test_both_in_containers(hand: Callable[..., Hand], image: str) -> None:
     person = hand(image, FULL, **PASSWORDS)
     cli = person.cli
@@ -178,7 +178,7 @@ def test_both_in_containers(hand: Callable[..., Hand], image: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("image", ENGINE_IMAGES)
+@pytest.mark.parametrize("image", BEST_IMAGE)
 def test_the_engine_alone(
     hand: Callable[..., Hand], debian_postgres: Callable[..., DebianPostgres], image: str
 ) -> None:

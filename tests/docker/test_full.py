@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, processes_in
-from tests.docker.conftest import ENGINE_IMAGES, POSTGRES_IMAGE, docker_names, remove_compose_projects
+from tests.docker.conftest import BEST_IMAGE, POSTGRES_IMAGE, docker_names, remove_compose_projects
 from tests.docker.registry import docker
 from tests.docker.stacks import (
     DATABASE,
@@ -92,7 +92,7 @@ def assert_published_on_loopback_only(cli: Cli) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("image", ENGINE_IMAGES)
+@pytest.mark.parametrize("image", BEST_IMAGE)
 def test_from_an_empty_folder_to_a_proven_stack_and_back(
     docker_project: NewProject, bystander: str, image: str
 ) -> None:

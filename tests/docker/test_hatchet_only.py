@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Cli, DebianPostgres, processes_in
-from tests.docker.conftest import ENGINE_IMAGES, docker_names
+from tests.docker.conftest import BEST_IMAGE, docker_names
 from tests.docker.registry import docker
 from tests.docker.stacks import (
     ENGINE,
@@ -65,7 +65,7 @@ def exposed(cli: Cli) -> set[int]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("image", ENGINE_IMAGES)
+@pytest.mark.parametrize("image", BEST_IMAGE)
 def test_on_the_users_own_server_that_listens_on_loopback_only(
     docker_project: NewProject, debian_postgres: NewServer, image: str
 ) -> None:
