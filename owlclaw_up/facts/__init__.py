@@ -13,6 +13,7 @@ from typing import Any
 
 from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
+from owlclaw_up.facts.engine_health import look_at_engine_health
 from owlclaw_up.facts.interpreter import PATIENCE, try_out
 from owlclaw_up.facts.machine import (
     find_engines,
@@ -22,9 +23,11 @@ from owlclaw_up.facts.machine import (
     look_at_sdk,
     look_for_binaries,
 )
+from owlclaw_up.facts.message_queue import look_at_message_queue
 from owlclaw_up.facts.migrations import look_at_application_migrations
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
+from owlclaw_up.facts.tokens import look_for_tokens
 from owlclaw_up.facts.values import (
     ByHand,
     DatabasesLook,
@@ -59,7 +62,7 @@ DEADLINE = 10.0
 NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
 CAN = frozenset({"web", "migrations", *TRIED})
-DOCTOR = frozenset({"web", "migrations"})
+DOCTOR = frozenset({"web", "migrations", "engine_health", "message_queue", "tokens"})
 ON_REQUEST = CAN | DOCTOR
 
 __all__ = [
@@ -150,5 +153,8 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "proxies": lambda: Found(look_at_proxies(host.environ)),
         "web": lambda: look_at_web(host, ledger),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
+        "engine_health": lambda: look_at_engine_health(host, ledger),
+        "message_queue": lambda: look_at_message_queue(settings),
+        "tokens": lambda: look_for_tokens(host, settings, ledger),
         **{what: partial(try_out, host, ledger.project, what) for what in TRIED},
     }

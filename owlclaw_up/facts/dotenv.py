@@ -22,6 +22,11 @@ SDK_PREFIX = "HATCHET_CLIENT_"
 SHELL = "the shell"
 
 
+def meant(key: str) -> str:
+    """The key that a reader takes it for: hatchet-sdk makes no difference between upper and lower case."""
+    return key.upper() if key.upper().startswith(SDK_PREFIX) else key
+
+
 def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
     """The dotenv file: what it is, what it says, and what git thinks of it."""
     try:

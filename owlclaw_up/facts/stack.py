@@ -32,11 +32,12 @@ def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
         parts["token"] = _look_at_token(host, ledger)
 
     threads = [threading.Thread(target=look, daemon=True) for look in (engine, token)]
+    end = host.clock.monotonic() + 2.5
     for thread in threads:
         thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
     for thread in threads:
-        thread.join(2.5)
+        thread.join(max(0.0, end - host.clock.monotonic()))
     engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
     return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import (
@@ -22,6 +23,11 @@ from owlclaw_up.host.migrations import MigrationsLook
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims
+
+if TYPE_CHECKING:
+    from owlclaw_up.facts.engine_health import EngineHealth
+    from owlclaw_up.facts.message_queue import MessageQueueLook
+    from owlclaw_up.facts.tokens import TokenFacts
 
 _UNASKED = Unknown("not looked at")
 
@@ -265,6 +271,9 @@ class Facts:
     stack: Fact[StackLook]
     web: Fact[WebLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED
+    engine_health: Fact[EngineHealth] = _UNASKED
+    message_queue: Fact[MessageQueueLook] = _UNASKED
+    tokens: Fact[TokenFacts] = _UNASKED
     pytest: Fact[Tried] = _UNASKED
     client: Fact[Tried] = _UNASKED
     mock_run: Fact[Tried] = _UNASKED

@@ -7,7 +7,7 @@ by SQLSTATE. Passwords travel as SCRAM verifiers in `CREATE ROLE`, so no server 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import ApplyFailed
@@ -224,23 +224,31 @@ class PostgresServers:
                 return False
             return bool(_one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant))
 
-    def token_row(self, login: ServerLogin, token_id: str) -> TokenRow | None:
-        """What is on record of an API token; None where nothing is.
+    def token_records(
+        self, login: ServerLogin, tenant: str, ids: Sequence[str], timeout: float
+    ) -> tuple[bool, Mapping[str, TokenRow]] | ServerRefusal:  # fmt: skip
+        """Whether a tenant is on record, and what is of API tokens, by their id; those of which nothing is are left out.
 
         Args:
-            token_id: the token's claim; one that is no UUID is on no record.
+            ids: the tokens' claims; one that is no UUID is on no record.
         """
-        with translated(login, "look for the token"), session(login) as connection:
-            if _one(connection, """select to_regclass('public."APIToken"') is null"""):
-                return None
-            row = connection.execute(
-                """
-                select id::text, "tenantId"::text, name, revoked, extract(epoch from "expiresAt" at time zone 'UTC')
-                from "APIToken" where id::text = lower(%s)
-                """,
-                [token_id],
-            ).fetchone()
-        return TokenRow(row[0], row[1] or "", row[2] or "", row[3], float(row[4] or 0)) if row else None
+        rows = """
+            select id::text, "tenantId"::text, name, revoked, extract(epoch from "expiresAt" at time zone 'UTC')
+            from "APIToken" where id::text = any(%s)
+        """
+        try:
+            with session(login, timeout) as connection:
+                if _one(connection, """select to_regclass('public."APIToken"') is null"""):
+                    return False, {}
+                known = _one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant)
+                found = connection.execute(rows, [[i.lower() for i in ids]]).fetchall()
+        except Exception as error:
+            refusal = _refusal(error, login)
+            if refusal is None:
+                raise
+            return refusal
+        by_id = {r[0]: TokenRow(r[0], r[1] or "", r[2] or "", r[3], float(r[4] or 0)) for r in found}
+        return bool(known), {i: by_id[i.lower()] for i in ids if i.lower() in by_id}
 
     def tokens_named(self, login: ServerLogin, name: str) -> list[str]:
         """Ids of the tokens of a name that are not revoked."""
