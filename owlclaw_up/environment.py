@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from owlclaw_up.checks.network import proxy_finding
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
@@ -353,17 +354,9 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     """Values elsewhere that win over the dotenv file, and proxies that catch a worker's gRPC."""
     wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
     findings = list(shadow_findings(found(facts.shadows) or EnvPlaces(), spec.env_path, wanted))
-    proxies = found(facts.proxies) or {}
-    catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
-    excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))
-    if spec.engine and catching and "localhost" not in excepted and excepted != "*":
-        findings.append(
-            Finding(
-                "network.proxy", "warn", f"{', '.join(catching)} will catch your worker's gRPC to localhost",
-                "owlclaw-up itself asks no proxy for loopback", "except it from the proxy",
-                "export NO_PROXY=localhost,127.0.0.1",
-            )
-        )  # fmt: skip
+    caught = proxy_finding(found(facts.proxies) or {}) if spec.engine else None
+    if caught is not None:
+        findings.append(caught)
     return tuple(findings)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.engine_health import look_at_engine_health
-from owlclaw_up.facts.interpreter import PATIENCE, try_out
+from owlclaw_up.facts.interpreter import PATIENCE, look_at_python, try_out
 from owlclaw_up.facts.machine import (
     find_engines,
     look_at_platform,
@@ -25,6 +25,8 @@ from owlclaw_up.facts.machine import (
 )
 from owlclaw_up.facts.message_queue import look_at_message_queue
 from owlclaw_up.facts.migrations import look_at_application_migrations
+from owlclaw_up.facts.network import look_at_names
+from owlclaw_up.facts.resources import look_at_resources, look_at_usage
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
 from owlclaw_up.facts.tokens import look_for_tokens
@@ -39,11 +41,14 @@ from owlclaw_up.facts.values import (
     LoginLook,
     PlatformLook,
     PortChoice,
+    PythonLook,
+    ResourcesLook,
     SdkLook,
     ServerCandidate,
     StackLook,
     TokenLook,
     Tried,
+    UsageLook,
     WebLook,
 )
 from owlclaw_up.facts.web import look_at_web
@@ -62,7 +67,9 @@ DEADLINE = 10.0
 NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
 CAN = frozenset({"web", "migrations", *TRIED})
-DOCTOR = frozenset({"web", "migrations", "engine_health", "message_queue", "tokens"})
+DOCTOR = frozenset(
+    {"web", "migrations", "engine_health", "message_queue", "tokens", "python", "resources", "usage", "names"}
+)
 ON_REQUEST = CAN | DOCTOR
 
 __all__ = [
@@ -76,11 +83,14 @@ __all__ = [
     "LoginLook",
     "PlatformLook",
     "PortChoice",
+    "PythonLook",
+    "ResourcesLook",
     "SdkLook",
     "ServerCandidate",
     "StackLook",
     "TokenLook",
     "Tried",
+    "UsageLook",
     "WebLook",
     "gather",
 ]
@@ -156,5 +166,9 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "engine_health": lambda: look_at_engine_health(host, ledger),
         "message_queue": lambda: look_at_message_queue(settings),
         "tokens": lambda: look_for_tokens(host, settings, ledger),
+        "python": lambda: look_at_python(host, ledger.project),
+        "resources": lambda: Found(look_at_resources(ledger)),
+        "usage": lambda: Found(look_at_usage(ledger)),
+        "names": lambda: Found(look_at_names(host, settings, ledger)),
         **{what: partial(try_out, host, ledger.project, what) for what in TRIED},
     }

@@ -43,8 +43,9 @@ def look_at_platform(project: Path) -> PlatformLook:
 
 
 def look_at_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The proxy variables; empty ones too, since an empty one takes others' place."""
     names = [n for name in _PROXY_VARIABLES for n in (name, name.upper())]
-    return {name: environ[name] for name in names if environ.get(name)}
+    return {name: environ[name] for name in names if name in environ}
 
 
 def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
@@ -111,8 +112,12 @@ def look_at_sdk() -> Fact[SdkLook]:
     spec = find_spec("hatchet_sdk")
     if spec is None or spec.origin is None:
         return Absent("hatchet-sdk is not installed beside owlclaw-up")
-    package = Path(spec.origin).parent
+    return Found(sdk_in(Path(spec.origin).parent))
+
+
+def sdk_in(package: Path) -> SdkLook:
+    """The hatchet-sdk in a folder of an interpreter's packages."""
     versions = [p.name.removesuffix(".dist-info").split("-")[1] for p in package.parent.glob("hatchet_sdk-*.dist-info")]
     floors = package / "engine_version.py"
     match = re.search(r'SLOT_CONFIG\s*=\s*"(v[\d.]+)"', floors.read_text(encoding="utf-8")) if floors.exists() else None
-    return Found(SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23"))
+    return SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23")

@@ -20,6 +20,8 @@ from owlclaw_up.host.base import (
 )
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
+from owlclaw_up.host.names import Resolved
+from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims
@@ -132,6 +134,60 @@ class SdkLook:
 
     version: str
     floor: str
+
+
+@dataclass(frozen=True)
+class PythonLook:
+    """The Python that runs the project's programs.
+
+    Attributes:
+        path: which one, from the project where it lies in it.
+        own: whether it is one of a virtual environment of the project's, not the one that runs us.
+        version: of Python itself.
+        machine: the architecture that it was built for.
+        emulated: the machine's own architecture, where that is another one.
+        no_zones: why it finds no time zones; empty where it does.
+        sdk: the hatchet-sdk that is installed for it.
+        install: the command, without its last word, that puts a package into it.
+        make_anew: the command that makes its virtual environment anew.
+    """
+
+    path: str
+    own: bool
+    version: str
+    bits: int
+    machine: str
+    emulated: str
+    no_zones: str
+    sdk: SdkLook | None
+    install: str
+    make_anew: str
+
+
+@dataclass(frozen=True)
+class ResourcesLook:
+    """What this machine has left for us.
+
+    Attributes:
+        disks: by what of ours lies, or will lie, there.
+        open_files: soft and hard limit, -1 for none.
+        refused: the first folder in which `up` must write and may not, with why.
+        closed: the user that runs our server, the folder that keeps it from its data, and why; None where nothing does.
+    """
+
+    memory: Memory
+    disks: Mapping[str, Disk]
+    open_files: tuple[int, int] | None
+    refused: tuple[Path, str] | None
+    closed: tuple[str, Path, str] | None
+
+
+@dataclass(frozen=True)
+class UsageLook:
+    """What we take of the disk. Attributes: `places` and `sizes`, both by what it is."""
+
+    places: Mapping[str, Path]
+    sizes: Mapping[str, Size]
 
 
 @dataclass(frozen=True)
@@ -277,6 +333,10 @@ class Facts:
     pytest: Fact[Tried] = _UNASKED
     client: Fact[Tried] = _UNASKED
     mock_run: Fact[Tried] = _UNASKED
+    python: Fact[PythonLook] = _UNASKED
+    resources: Fact[ResourcesLook] = _UNASKED
+    usage: Fact[UsageLook] = _UNASKED
+    names: Fact[Mapping[str, Resolved]] = _UNASKED
     seconds: Mapping[str, float] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
