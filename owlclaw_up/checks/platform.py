@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ _INODES_BEFORE, _INODES, _INODES_LEAST = 20_000, 4_000, 1_000
 # macOS gives every shell 256, and everything of ours does with that.
 _OPEN_FILES = {"Darwin": 256}
 _OPEN_FILES_USUAL, _OPEN_FILES_ASKED = 1024, 4096
+_WHO_HAS_MEMORY = "ps aux | sort -rnk 6 | head"
 _USED_MUCH, _USED_TOO_MUCH = 1 * _GIB, 5 * _GIB
 _OLDEST_PYTHON = (3, 10)
 _MAKE_ANEW = "make the virtual environment anew, then install the project's packages again"
@@ -86,7 +88,7 @@ def _memory(evidence: Evidence) -> Iterator[Seen]:
     else:
         yield Seen(
             "fail" if free < least else "warn", f"only {free} MiB of memory are free", detail,
-            "end what you do not need; who has it: ps aux --sort=-rss | head", "ps aux --sort=-rss | head",
+            f"end what you do not need; who has it: {_WHO_HAS_MEMORY}", _WHO_HAS_MEMORY,
         )  # fmt: skip
 
 
@@ -110,18 +112,23 @@ def _disks(evidence: Evidence) -> dict[str, Disk]:
 def _scarce(
     evidence: Evidence, left: Callable[[Disk], int | None], enough: int, least: int, unit: str, command: str
 ) -> Iterator[Seen]:  # fmt: skip
+    """One finding for each file system with less than enough.
+
+    Args:
+        left: what is left on one; None where it has no such limit.
+        command: shows it, given a path.
+    """
     disks = {what: (disk, left(disk)) for what, disk in _disks(evidence).items()}
-    for what, (disk, free) in disks.items():
-        if free is not None and free < enough:
-            yield Seen(
-                "fail" if free < least else "warn", f"{free} {unit} are free for {what}",
-                f"{disk.path}; {enough} are wanted, and nothing goes on below {least}",
-                f"remove what you do not need: {command} {disk.path}; what is owlclaw-up's: {UP} doctor --only platform.usage",
-                f"{command} {disk.path}",
-            )  # fmt: skip
-    if disks and not any(free is not None and free < enough for _, free in disks.values()):
-        least_free = min((free for _, free in disks.values() if free is not None), default=None)
-        yield ok(f"{least_free} {unit} are free" if least_free is not None else f"no limit of {unit}")
+    short = [(what, disk, free) for what, (disk, free) in disks.items() if free is not None and free < enough]
+    for what, disk, free in short:
+        see = f"{command} {shlex.quote(str(disk.path))}"
+        yield Seen(
+            "fail" if free < least else "warn", f"{free} {unit} are free for {what}",
+            f"{disk.path}; {enough} are wanted, and nothing goes on below {least}",
+            f"remove what you do not need: {see}; what is owlclaw-up's: {UP} doctor --only platform.usage", see,
+        )  # fmt: skip
+    if disks and not short:
+        yield ok(f"{enough} {unit} and more are free")
 
 
 def _disk(evidence: Evidence) -> Iterator[Seen]:
@@ -185,10 +192,11 @@ def _user(evidence: Evidence) -> Iterator[Seen]:
         return
     user, folder, why = look.closed
     base = Path(kept["base"])
+    give = f"chown -R {user} {shlex.quote(str(base))}"
     if "there is no user" in why:
-        command, hint = "", f"make that user again, and: chown -R {user} {base}"
+        command, hint = "", f"make that user again, and: {give}"
     else:
-        command = hint = f"chown -R {user} {base}" if folder.is_relative_to(base) else f"chmod a+x {folder}"
+        command = hint = give if folder.is_relative_to(base) else f"chmod a+x {shlex.quote(str(folder))}"
     running = evidence.facts.our_stack.server_process is not None
     detail = "the server that runs opens no new file there" if running else "it runs as that user, never as root"
     yield Seen("fail", f"{user} cannot reach PostgreSQL's data: {folder}: {why}", detail, hint, command)
@@ -213,7 +221,7 @@ def _usage(evidence: Evidence) -> Iterator[Seen]:
 def _freeing(look: UsageLook, largest: str) -> tuple[str, str]:
     """The command that shows what takes most, and what may be done about it."""
     place = look.places[largest]
-    command = f"du -sh {place}/*"
+    command = f"du -sh {shlex.quote(str(place))}/*"
     what = {
         "engine cache": "remove versions that no checkout uses",
         "state": "remove dumps and logs that you do not need",

@@ -56,6 +56,12 @@ def edit(patient: Patient, key: str, value: str | None) -> None:
     env.write_text("\n".join([*lines, *([f"{key}={value}"] if value is not None else []), ""]))
 
 
+def followers(patient: Patient, cause: str) -> set[str]:
+    """What the last look told as a consequence of a finding."""
+    assert patient.last is not None
+    return {f.id for f in patient.last.findings if f.cause == cause}
+
+
 def test_a_healthy_environment_is_silent(patient: Patient) -> None:
     assert patient.well(), patient.bad()
     assert patient.last is not None
@@ -191,8 +197,9 @@ def test_localhost_is_something_else(patient: Patient, tmp_path: Path, line: str
 def test_a_name_that_means_nothing_here(patient: Patient) -> None:
     """The top-level domain `invalid` has no names, whatever DNS there is."""
     edit(patient, "HATCHET_CLIENT_HOST_PORT", f"{NOWHERE}:7070")
-    found = patient.finding("network.names")
-    assert (found.level, found.command) == ("fail", "owlclaw-up")
+    found = patient.first()
+    assert (found.id, found.level, found.command) == ("network.names", "fail", "owlclaw-up")
+    assert followers(patient, "network.names") == {"engine.grpc"}
     assert found.title.startswith(f"{NOWHERE} in HATCHET_CLIENT_HOST_PORT (.env, line ")
     assert found.title.endswith(" does not resolve here") and found.detail
     patient.cli.json("up", "--smoke", "none")
@@ -255,8 +262,9 @@ def test_an_engine_that_is_too_old(patient: Patient, engine: Path, new_cli: Call
 
 def test_programs_that_speak_tls(patient: Patient) -> None:
     edit(patient, "HATCHET_CLIENT_TLS_STRATEGY", "tls")
-    found = patient.finding("sdk.tls")
-    assert (found.level, found.command) == ("fail", "owlclaw-up")
+    found = patient.first()
+    assert (found.id, found.level, found.command) == ("sdk.tls", "fail", "owlclaw-up")
+    assert followers(patient, "sdk.tls") == {"engine.grpc"}
     assert "HATCHET_CLIENT_TLS_STRATEGY (.env, line " in found.title and "WRONG_VERSION_NUMBER" in found.detail
     patient.mend("sdk.tls", smoke="none")
     assert patient.well("sdk.tls")
