@@ -69,6 +69,14 @@ class ProjectMissing(UsageError):
         super().__init__(f"the project directory {path} {why}", hint="name an existing folder with --project-dir DIR")
 
 
+class OutputRefused(UsageError):
+    code = "output-refused"
+
+    def __init__(self, path: Path, why: str, hint: str = "") -> None:
+        also = f"{hint}; or " if hint else ""
+        super().__init__(f"{path} cannot be written: {why}", hint=f"{also}name another place with --output PATH")
+
+
 class ConfirmationNeeded(UsageError):
     code = "confirmation-needed"
 

@@ -26,7 +26,7 @@ NAME = PACKAGE.name
 # Group -> its modules, from the bottom of the house to its top; a trailing dot takes a whole package.
 GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "model": ("model",),
+    "model": ("model", "report_values"),
     "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
     "base": ("host.base", "host.docker_base", "spec"),
     "logs": ("logs",),
@@ -52,6 +52,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "engine_upgrade",
         "can",
         "doctor",
+        "report",
+        "report_files",
+        "report_parts",
     ),
     "client": ("client.",),
     "proof": ("proof.",),
@@ -103,6 +106,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),
     "httpx": ("host/hatchet.py",),
+    "jinja2": ("views/report.py",),
     "grpc": ("host/hatchet.py", "client/"),
     "hatchet_sdk": ("proof/", "client/"),
     "typer": ("cli/",),
