@@ -24,6 +24,7 @@ from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
 from owlclaw_up.modes import MODES, usable_engine
 from owlclaw_up.receipts import Ledger
+from owlclaw_up.server_choice import of_role_refusal
 from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
@@ -44,7 +45,9 @@ from owlclaw_up.upgrade_record import refuse_older
 # Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
 BTREE_GIST_MIGRATION = 20260522014401
 # Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
-_POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
+_POOLS, _POOL_EXTRA = 3, 10
+# Connections that the application, and everybody else, must find free.
+KEPT_FREE = 20
 _PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
 _PURPOSES = {
     "dashboard": "the dashboard",
@@ -82,12 +85,11 @@ def design(
     engine_spec: EngineSpec | None = None
     if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
-        free = postgres.max_connections - _KEPT_FREE
         told: dict[str, Any] = {
             "admin_email": ADMIN_EMAIL,
             "admin_password": settings.admin_password.value or ledger.password("dashboard"),
             "tenant": TENANT_ID,
-            "max_conns": max(5, min(50, free // _POOLS - _POOL_EXTRA)),
+            "max_conns": pool_size(postgres.max_connections),
             "rabbitmq": settings.rabbitmq_url.value,
         }
         if compose is not None:
@@ -115,6 +117,20 @@ def design(
         timeout=settings.timeout.value,
         compose=compose,
     )
+
+
+def pool_size(max_connections: int) -> int:
+    """What the engine is told of a pool's size, so that a server of so many connections has enough for others."""
+    return max(5, min(50, (max_connections - KEPT_FREE) // _POOLS - _POOL_EXTRA))
+
+
+def engine_connections(pool: int) -> int:
+    """How many connections an engine may open at most.
+
+    Args:
+        pool: the size that it is told.
+    """
+    return _POOLS * (pool + _POOL_EXTRA)
 
 
 def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, mode: Mode) -> Ports:
@@ -230,6 +246,7 @@ def database_specs(
 
     Raises:
         RolePasswordUnknown, DatabaseNotOurs: a role or a database of that name is somebody else's.
+        PostgresUnusable: a role is let in by its password, and not into its database.
     """
     specs = []
     server = found(on_server.server)
@@ -237,7 +254,10 @@ def database_specs(
     for wanted in wanted_ones:
         login = on_server.logins.get(wanted.role)
         if login is not None and login.password is None:
-            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path)
+            if login.refusal is not None and login.refusal.kind != "login":
+                raise of_role_refusal(login.refusal, where, wanted.role, wanted.name)
+            words = login.refusal.detail if login.refusal else ""
+            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path, words)
         seen = on_server.databases.get(wanted.name)
         if seen is not None and seen.exists and seen.owner != wanted.role:
             raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, where)

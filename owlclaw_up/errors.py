@@ -199,7 +199,7 @@ class PostgresUnreachableFromContainer(PreconditionError):
 class RolePasswordUnknown(PreconditionError):
     code = "role-password-unknown"
 
-    def __init__(self, role: str, database: str, server: str, secrets_file: Path) -> None:
+    def __init__(self, role: str, database: str, server: str, secrets_file: Path, detail: str = "") -> None:
         super().__init__(
             f"role {role!r} exists on {server} already, and its password is not known here",
             hint=(
@@ -207,6 +207,7 @@ class RolePasswordUnknown(PreconditionError):
                 f'{{"passwords": {{"{role}": "..."}}}}, or let owlclaw-up use another role: '
                 f'set databases = [{{name = "{database}", role = "{role}_up"}}] in owlclaw-up.toml'
             ),
+            detail=detail,
         )
 
 

@@ -71,7 +71,7 @@ def ok(title: str, detail: str = "") -> Seen:
 
 def of_error(error: UpError, fix: Fix | None = None) -> Seen:
     """An error that stops `up`, in its own words."""
-    command = error.hint if error.hint.startswith("owlclaw-up") else ""
+    command = error.hint if error.hint.startswith(UP) else DOCTOR_FIX if fix else ""
     return Seen("fail", error.message, error.detail, error.hint, command, fix)
 
 

@@ -34,6 +34,7 @@ _BY_CODE = {
     "postgres-too-old": "postgres.version",
     "postgres-btree-gist": "postgres.btree_gist",
     "postgres-btree-gist-exists": "postgres.btree_gist-early",
+    "postgres-read-only": "postgres.read-only",
     "postgres-unreachable-from-container": "postgres.from-container",
     "role-password-unknown": "postgres.role",
     "database-owner": "postgres.owner",

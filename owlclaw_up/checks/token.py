@@ -91,6 +91,7 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "token.database-reset", "every token in use is on record", "`invalid auth token`",
         "the engine's database was made anew, or the token is another engine's", "the engine refuses it",
+        after=("hatchet.tenant",),
     ),
     _check(
         "token.revoked", "no token in use was revoked", "`invalid auth token`",

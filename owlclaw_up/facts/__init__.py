@@ -14,6 +14,7 @@ from typing import Any
 from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.engine_health import look_at_engine_health
+from owlclaw_up.facts.inside import look_at_inside
 from owlclaw_up.facts.interpreter import PATIENCE, look_at_python, try_out
 from owlclaw_up.facts.machine import (
     find_engines,
@@ -68,7 +69,7 @@ NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
 CAN = frozenset({"web", "migrations", *TRIED})
 DOCTOR = frozenset(
-    {"web", "migrations", "engine_health", "message_queue", "tokens", "python", "resources", "usage", "names"}
+    {"inside", "web", "migrations", "engine_health", "message_queue", "tokens", "python", "resources", "usage", "names"}
 )
 ON_REQUEST = CAN | DOCTOR
 
@@ -163,6 +164,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "proxies": lambda: Found(look_at_proxies(host.environ)),
         "web": lambda: look_at_web(host, ledger),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
+        "inside": lambda: look_at_inside(host, settings, ledger),
         "engine_health": lambda: look_at_engine_health(host, ledger),
         "message_queue": lambda: look_at_message_queue(settings),
         "tokens": lambda: look_for_tokens(host, settings, ledger),

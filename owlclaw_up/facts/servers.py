@@ -128,7 +128,7 @@ def look_at_databases(
     """
     look = host.postgres.look(admin, source, 2.0)
     if isinstance(look, ServerRefusal):
-        return DatabasesLook(Unknown(look.detail))
+        return DatabasesLook(Unknown(look.detail), refusal=look)
     in_dotenv = _dotenv_passwords(host, ledger.project / settings.env_file.value)
     databases: dict[str, DatabaseLook] = {}
     logins: dict[str, LoginLook] = {}
@@ -142,8 +142,9 @@ def look_at_databases(
                 database = wanted.name if seen.exists else admin.database
                 role = ServerLogin(admin.host, admin.port, wanted.role, Secret(text), database, admin.options)
                 refusal = host.postgres.login_works(role)
-                if refusal is None:
-                    logins[wanted.role] = LoginLook(Secret(text))
+                if refusal is None or refusal.kind != "login":
+                    # Whatever else is in the way, it is not the password.
+                    logins[wanted.role] = LoginLook(Secret(text) if refusal is None else None, refusal)
                     break
         else:
             logins[wanted.role] = LoginLook(None, refusal)

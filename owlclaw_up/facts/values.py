@@ -28,6 +28,7 @@ from owlclaw_up.token_claims import Claims
 
 if TYPE_CHECKING:
     from owlclaw_up.facts.engine_health import EngineHealth
+    from owlclaw_up.facts.inside import InsideLook
     from owlclaw_up.facts.message_queue import MessageQueueLook
     from owlclaw_up.facts.tokens import TokenFacts
 
@@ -247,12 +248,18 @@ class LoginLook:
 
 @dataclass(frozen=True)
 class DatabasesLook:
-    """Our databases and roles on one server. `logins` has an entry for every role that exists there."""
+    """Our databases and roles on one server.
+
+    Attributes:
+        logins: by role; an entry for every one that exists there.
+        refusal: of the admin's login, where it is refused.
+    """
 
     server: Fact[ServerLook] = field(default_factory=lambda: Absent("nothing was set up here yet"))
     databases: Mapping[str, DatabaseLook] = field(default_factory=dict)
     logins: Mapping[str, LoginLook] = field(default_factory=dict)
     tenant: bool = False
+    refusal: ServerRefusal | None = None
 
 
 @dataclass(frozen=True)
@@ -327,6 +334,7 @@ class Facts:
     stack: Fact[StackLook]
     web: Fact[WebLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED
+    inside: Fact[InsideLook] = _UNASKED
     engine_health: Fact[EngineHealth] = _UNASKED
     message_queue: Fact[MessageQueueLook] = _UNASKED
     tokens: Fact[TokenFacts] = _UNASKED

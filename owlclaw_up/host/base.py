@@ -261,6 +261,8 @@ class ServerLook:
     Attributes:
         identity: the cluster's system identifier; the same data directory always gives the same one.
         extensions: names that `CREATE EXTENSION` would find there.
+        standby: it follows another server, and takes no writes.
+        read_only: sessions of this login may not write, unless they say so.
     """
 
     login: ServerLogin
@@ -276,6 +278,8 @@ class ServerLook:
     listen_addresses: str
     max_connections: int
     extensions: frozenset[str]
+    standby: bool = False
+    read_only: bool = False
 
     @property
     def major(self) -> int:
