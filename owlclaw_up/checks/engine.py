@@ -9,7 +9,7 @@ from owlclaw_up.checks.base import UP, Check, Evidence, Fix, Seen, of_error, ok
 from owlclaw_up.checks.token import findings_of, seen_of
 from owlclaw_up.errors import EngineUnusable
 from owlclaw_up.facts.containers import ENGINE
-from owlclaw_up.facts.engine_health import DOCUMENTED, EngineHealth
+from owlclaw_up.facts.engine_health import EngineHealth
 from owlclaw_up.host.engines import EngineRefused, version_tuple
 from owlclaw_up.model import Mode, found
 from owlclaw_up.spec import ADMIN_EMAIL, EngineBinaries
@@ -32,7 +32,7 @@ def _health(evidence: Evidence) -> EngineHealth | None:
 
 
 def _words(health: EngineHealth) -> Sequence[str]:
-    return [_ANSI.sub("", line)[:200] for line in since_last_start(health.words)[-_LAST:]]
+    return [_ANSI.sub("", line) for line in since_last_start(health.words)[-_LAST:]]
 
 
 def _known(health: EngineHealth) -> Diagnosis | None:
@@ -41,7 +41,7 @@ def _known(health: EngineHealth) -> Diagnosis | None:
 
 def _shown(health: EngineHealth) -> str:
     """Its last words, without those that every start has."""
-    said = [line for line in _words(health) if line.strip() and "http: proxy error" not in line]
+    said = [line[:200] for line in _words(health) if line.strip() and "http: proxy error" not in line]
     return "\n".join(["its last words:", *said[-_SHOWN:]]) if said else "it said nothing that tells why"
 
 
@@ -262,48 +262,43 @@ def _exposed(evidence: Evidence) -> Iterator[Seen]:
     if not health.everywhere:
         yield ok("its ports listen on loopback alone")
         return
-    ports = ", ".join(f"{evidence.ours(purpose)} ({purpose})" for purpose in health.everywhere)
-    title = f"the engine's ports {ports} listen on every interface of this machine"
+    numbers = ", ".join(str(evidence.ours(purpose)) for purpose in health.everywhere)
+    title = f"the engine listens on every interface of this machine: ports {numbers}"
+    detail = f"{', '.join(health.everywhere)}; Hatchet has no option that closes them"
     hint = "on an open network, close them in the firewall"
     bad = [
         *(["gRPC is plain text"] if "grpc" in health.everywhere else []),
-        *(["its admin has the documented password"] if health.known_password else []),
+        *(["its admin has the documented password"] if health.documented_password else []),
         *(["it asks nobody for a login"] if health.open_to_all else []),
     ]
     if bad:
-        yield Seen("warn", f"{title}, and {', '.join(bad)}", "others on this network can get in", hint)
+        yield Seen("warn", f"{title}, and {', '.join(bad)}", detail, hint)
     else:
-        yield Seen(
-            "info",
-            title,
-            "Hatchet has no option for that; gRPC is on loopback, and the login has a password of its own",
-            hint,
-        )
+        login = "; the login has a password of its own" if health.documented_password is False else ""
+        yield Seen("info", title, f"{detail}; gRPC is on loopback{login}", hint)
 
 
 def _password(evidence: Evidence) -> Iterator[Seen]:
     health = _health(evidence)
-    if health is None or not health.version:
+    if health is None or health.documented_password is None:
         return
-    if not health.known_password:
-        yield ok(
-            "the documented one does not let in"
-            if health.known_password is False
-            else "it is another one than the documented"
-        )
+    if not health.documented_password:
+        yield ok("it is another one than the documented")
         return
     container = evidence.facts.containers.get(ENGINE) if health.container else None
     # Our compose files publish on loopback alone.
     reached = container is None or container.network_mode == "host"
+    where = "" if reached else "; only from this machine, as its ports are published on loopback"
     yield Seen(
-        "warn" if reached else "info", f"{ADMIN_EMAIL} has the password of Hatchet's documentation, {DOCUMENTED}",
-        "it was tried, and lets in" + ("" if reached else "; only from this machine, as its ports are published on loopback"),
+        "warn" if reached else "info", f"{ADMIN_EMAIL} has the password that Hatchet's documentation gives",
+        f"it was tried, and lets in{where}",
         f"change it in the dashboard: {UP} open; or leave admin_password out and start anew: {UP} reset",
     )  # fmt: skip
 
 
 _POSTGRES_AWAY = (
     "postgres.reach", "postgres.tls", "postgres.login", "postgres.timezone", "postgres.connections", "postgres.read-only",
+    "postgres.role", "postgres.database", "hatchet.migrations",
 )  # fmt: skip
 _CONTAINER_AWAY = (
     "container.missing",
@@ -322,7 +317,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "engine.message-queue", "RabbitMQ answers, where it is the engine's queue", "`could not init rabbitmq`",
-        "RabbitMQ is not running, or `rabbitmq_url` names another place", "the engine does not come up, and stops working, without its queue",
+        "RabbitMQ is not running, or `rabbitmq_url` names another place", "without its queue the engine neither comes up nor works on",
         "start it, or leave `rabbitmq_url` out", _message_queue, ("message_queue",),
     ),
     Check(

@@ -91,7 +91,7 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "token.database-reset", "every token in use is on record", "`invalid auth token`",
         "the engine's database was made anew, or the token is another engine's", "the engine refuses it",
-        after=("hatchet.tenant",),
+        after=("postgres.database", "hatchet.migrations", "hatchet.tenant"),
     ),
     _check(
         "token.revoked", "no token in use was revoked", "`invalid auth token`",
@@ -115,7 +115,7 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "token.refused", "the engine takes every token in use", "`invalid auth token`",
         "it is not known: the engine's database could not be asked", "the engine refuses it", asked=True,
-        after=("postgres.reach", "postgres.login", *_NOBODY),
+        after=("postgres.reach", "postgres.login", "postgres.role", *_NOBODY),
     ),
     _check(
         "token.grpc-address", "every token in use names the engine's gRPC address",

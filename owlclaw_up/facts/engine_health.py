@@ -54,7 +54,7 @@ class EngineHealth:
         open_to_all: whether it asks nobody for a token or a login.
         grpc: whether anybody accepts connections on the gRPC port.
         everywhere: purposes of its ports that listen beyond loopback.
-        known_password: whether the documented password lets in; None where it was not tried.
+        documented_password: whether that one lets in; None where that is not known.
         words: the end of its log, of a process.
     """
 
@@ -69,7 +69,7 @@ class EngineHealth:
     open_to_all: bool
     grpc: bool
     everywhere: tuple[str, ...]
-    known_password: bool | None
+    documented_password: bool | None
     words: tuple[str, ...]
 
 
@@ -80,7 +80,7 @@ class _Said:
     api: HttpLook
     meta: Mapping[str, Any]
     version: str
-    known_password: bool | None
+    documented_password: bool | None
 
 
 def look_at_engine_health(host: Host, ledger: Ledger) -> Fact[EngineHealth]:
@@ -114,7 +114,7 @@ def look_at_engine_health(host: Host, ledger: Ledger) -> Fact[EngineHealth]:
             process is not None and is_suspended(process), str(kept.get("stopped_at") or ""),
             answers.get("ready", None if container else HttpLook(0)), said.api, said.version,
             said.meta.get("authDisabled") is True, answers.get("grpc", False), answers.get("everywhere", ()),
-            said.known_password, answers.get("words", ()),
+            said.documented_password, answers.get("words", ()),
         )
     )  # fmt: skip
 
@@ -131,13 +131,13 @@ def _ask_api(host: Host, port: int, kept_password: str | None) -> _Said:
             for the engine, and looks like an attack.
     """
     api = _get(host, port, "/api/ready")
+    documented = None if kept_password in (None, DOCUMENTED) else False
     if api.html or api.status not in (200, 500):
-        return _Said(api, {}, "", None)
-    known = None
-    if api.status == 200 and kept_password in (None, DOCUMENTED):
-        known = host.hatchet.lets_in(port, ADMIN_EMAIL, Secret(DOCUMENTED), _REQUEST)
+        return _Said(api, {}, "", documented)
+    if api.status == 200 and documented is None:
+        documented = host.hatchet.lets_in(port, ADMIN_EMAIL, Secret(DOCUMENTED), _REQUEST)
     version = str(_document(_get(host, port, "/api/v1/version")).get("version", ""))
-    return _Said(api, _document(_get(host, port, "/api/v1/meta")), version, known)
+    return _Said(api, _document(_get(host, port, "/api/v1/meta")), version, documented)
 
 
 def _document(look: HttpLook) -> Mapping[str, Any]:

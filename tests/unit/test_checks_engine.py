@@ -24,7 +24,7 @@ from tests.unit.fakes import NOW, make_engine, make_facts, make_ledger
 PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 WELL = EngineHealth(
     container=False, process=ProcessId(4711, 1.0), recorded=4711, suspended=False, stopped_at="", ready=HttpLook(200),
-    api=HttpLook(200), version="v0.107.2", open_to_all=False, grpc=True, everywhere=("dashboard",), known_password=None,
+    api=HttpLook(200), version="v0.107.2", open_to_all=False, grpc=True, everywhere=("dashboard",), documented_password=False,
     words=(),
 )  # fmt: skip
 GONE: dict[str, Any] = {"process": None, "ready": HttpLook(0), "api": HttpLook(0), "grpc": False, "version": ""}
@@ -82,7 +82,7 @@ def test_grpc_for_everybody(tmp_path: Path) -> None:
     """Nothing of ours has it listen there: it is told 127.0.0.1."""
     (seen,) = see("engine.exposed", tmp_path, everywhere=("dashboard", "grpc"))
     assert seen.level == "warn"
-    assert "17077 (grpc)" in seen.title
+    assert "ports 8888, 17077" in seen.title
     assert seen.title.endswith("and gRPC is plain text")
     (seen,) = see("engine.exposed", tmp_path, everywhere=())
     assert seen.level == "ok"
@@ -136,7 +136,7 @@ def test_an_engine_in_a_container(tmp_path: Path) -> None:
 
 
 def test_the_documented_password_weighs_by_who_reaches_the_login(tmp_path: Path) -> None:
-    known = {**IN_CONTAINER, "known_password": True}
+    known = {**IN_CONTAINER, "documented_password": True}
     (seen,) = see("engine.password", tmp_path, Mode.FULL, container(), **known)
     assert (seen.level, "only from this machine" in seen.detail) == ("info", True)
     (seen,) = see("engine.password", tmp_path, Mode.HATCHET_ONLY, container(network_mode="host"), **known)
