@@ -96,7 +96,8 @@ CHECKS: tuple[Check, ...] = (
         "no Docker and no engine binaries, or something else in the way of the mode that was asked for",
         "without a durable mode, work is lost when its process ends", "owlclaw-up plan", _mode,
         ("docker", "engines", "servers"),
-        ("docker.installed", "docker.running", "docker.permission", "engine.binaries", "postgres.reach"),
+        ("docker.installed", "docker.running", "docker.permission", "docker.context", "docker.version", "docker.compose",
+         "docker.images", "engine.binaries", "postgres.reach"),
     ),
     Check(
         "environment.up", "an up could begin", "`up` ends with exit 3", "something in its way that has no check of its own",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from owlclaw_up.checks import postgres_databases as ours
 from owlclaw_up.checks import postgres_server as server
 from owlclaw_up.checks.base import UP, Check
+from owlclaw_up.checks.postgres_from_container import FROM_CONTAINER
 
 # Without a server that lets us in, nothing else can be said of it.
 OUT = (
@@ -126,4 +127,5 @@ CHECKS: tuple[Check, ...] = (
         "a standby, or default_transaction_read_only", "nothing can be kept", "the primary, or the setting reset",
         server.speaks("postgres.read-only", server.read_only), ("stack", "inside"), OUT,
     ),
+    FROM_CONTAINER,
 )  # fmt: skip

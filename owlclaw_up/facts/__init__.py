@@ -9,9 +9,10 @@ import math
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from owlclaw_up.facts.containers import look_at_docker
+from owlclaw_up.facts.docker_health import look_at_docker_health
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.engine_health import look_at_engine_health
 from owlclaw_up.facts.inside import look_at_inside
@@ -58,6 +59,7 @@ from owlclaw_up.model import Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 
+T = TypeVar("T")
 # What the project's Python is asked to do.
 TRIED = ("pytest", "client", "mock_run")
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
@@ -69,7 +71,19 @@ NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
 CAN = frozenset({"web", "migrations", *TRIED})
 DOCTOR = frozenset(
-    {"inside", "web", "migrations", "engine_health", "message_queue", "tokens", "python", "resources", "usage", "names"}
+    {
+        "inside",
+        "docker_health",
+        "web",
+        "migrations",
+        "python",
+        "resources",
+        "usage",
+        "names",
+        "engine_health",
+        "message_queue",
+        "tokens",
+    }
 )
 ON_REQUEST = CAN | DOCTOR
 
@@ -149,13 +163,29 @@ def gather(
     )
 
 
+def _once(question: Callable[[], T]) -> Callable[[], T]:
+    """A question that several probes ask side by side, and that is answered once."""
+    lock = threading.Lock()
+    answers: list[T] = []
+
+    def ask() -> T:
+        with lock:
+            if not answers:
+                answers.append(question())
+        return answers[0]
+
+    return ask
+
+
 def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Fact[Any]]]:
+    docker = _once(lambda: look_at_docker(host, settings, ledger))
     return {
         "stack": lambda: Found(look_at_stack(host, settings, ledger)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
-        "docker": lambda: look_at_docker(host, settings, ledger),
+        "docker": docker,
+        "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),
         "ports": lambda: Found(look_at_ports(host, settings, ledger)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),

@@ -27,6 +27,7 @@ from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 from owlclaw_up.token_claims import Claims
 
 if TYPE_CHECKING:
+    from owlclaw_up.facts.docker_health import DockerHealth
     from owlclaw_up.facts.engine_health import EngineHealth
     from owlclaw_up.facts.inside import InsideLook
     from owlclaw_up.facts.message_queue import MessageQueueLook
@@ -338,6 +339,7 @@ class Facts:
     engine_health: Fact[EngineHealth] = _UNASKED
     message_queue: Fact[MessageQueueLook] = _UNASKED
     tokens: Fact[TokenFacts] = _UNASKED
+    docker_health: Fact[DockerHealth] = _UNASKED
     pytest: Fact[Tried] = _UNASKED
     client: Fact[Tried] = _UNASKED
     mock_run: Fact[Tried] = _UNASKED
