@@ -98,7 +98,8 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
     facts = dataclasses.replace(facts, stack=Found(stack))
     spec = design(facts, decision, server, on_server, settings, ledger)
     project.learn_secrets()
-    project.redact.add(*(d.password.reveal() for d in spec.databases))
+    # One that is its role's name hides nothing, and would mask every text.
+    project.redact.add(*(d.password.reveal() for d in spec.databases if d.password.reveal() != d.role))
     return facts, decision, spec
 
 
