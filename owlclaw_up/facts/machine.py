@@ -27,7 +27,7 @@ from owlclaw_up.spec import EngineBinaries, PostgresBinaries
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
-PORT_RANGE = 200
+_PORT_RANGE = 200
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -62,14 +62,15 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
     looks: dict[str, PortLook] = {}
     frees: dict[str, int | None] = {}
     chosen: set[int] = set()
-    for purpose, default in DEFAULT_PORTS.items():
-        first = asked.get(purpose) or kept.get(purpose) or default + spread.get(purpose, 0)
+    wanted = {p: asked.get(p) or kept.get(p) or port + spread.get(p, 0) for p, port in DEFAULT_PORTS.items()}
+    for purpose, first in wanted.items():
         everywhere = purpose in ("dashboard", *INNER_PORTS)
         looks[purpose] = look_at_port(first, everywhere=everywhere)
         if purpose in ours and first == kept.get(purpose):
             frees[purpose] = None
             continue
-        candidates = range(first, min(first + PORT_RANGE, 65536))
+        # None gives way to a port that another one has, though nobody listens there now.
+        candidates = (p for p in port_range(first) if p == first or p not in wanted.values())
         # The first is not looked at twice: between two looks it could move without a word.
         states = ((p, looks[purpose] if p == first else look_at_port(p, everywhere=everywhere)) for p in candidates)
         frees[purpose] = next((p for p, look in states if p not in chosen and look.state == "free"), None)
@@ -80,6 +81,11 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
         for purpose, look in looks.items()
     }
+
+
+def port_range(first: int) -> range:
+    """Where a free port is looked for."""
+    return range(first, min(first + _PORT_RANGE, 65536))
 
 
 def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:

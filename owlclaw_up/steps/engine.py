@@ -10,7 +10,7 @@ from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
 from owlclaw_up.facts import Facts
-from owlclaw_up.facts.machine import PORT_RANGE
+from owlclaw_up.facts.machine import port_range
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
@@ -342,7 +342,7 @@ class StartEngine(_EngineStep):
             port = getattr(ports, purpose)
             if look_at_port(port, everywhere=True).state == "free":
                 continue
-            for other in range(port + 1, min(port + PORT_RANGE, 65536)):
+            for other in port_range(port)[1:]:
                 if other not in taken and look_at_port(other, everywhere=True).state == "free":
                     moved[purpose] = other
                     taken.add(other)
