@@ -17,6 +17,7 @@ from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.engine_health import look_at_engine_health
 from owlclaw_up.facts.inside import look_at_inside
 from owlclaw_up.facts.interpreter import PATIENCE, look_at_python, try_out
+from owlclaw_up.facts.leftovers import look_for_leftovers
 from owlclaw_up.facts.machine import (
     find_engines,
     look_at_platform,
@@ -75,6 +76,7 @@ DOCTOR = frozenset(
         "inside",
         "docker_health",
         "web",
+        "leftovers",
         "migrations",
         "python",
         "resources",
@@ -192,6 +194,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),
         "sdk": look_at_sdk,
         "proxies": lambda: Found(look_at_proxies(host.environ)),
+        "leftovers": lambda: Found(look_for_leftovers(host, settings, ledger)),
         "web": lambda: look_at_web(host, ledger),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
         "inside": lambda: look_at_inside(host, settings, ledger),

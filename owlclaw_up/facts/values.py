@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from owlclaw_up.facts.docker_health import DockerHealth
     from owlclaw_up.facts.engine_health import EngineHealth
     from owlclaw_up.facts.inside import InsideLook
+    from owlclaw_up.facts.leftovers import LeftoversLook
     from owlclaw_up.facts.message_queue import MessageQueueLook
     from owlclaw_up.facts.tokens import TokenFacts
 
@@ -71,12 +72,25 @@ class ServerCandidate:
 
 
 @dataclass(frozen=True)
+class DotenvBackup:
+    """Attributes:
+    keys: those that have a value in it.
+    ignored: whether git ignores it; None where there is no git.
+    """
+
+    path: Path
+    keys: tuple[str, ...]
+    ignored: bool | None
+
+
+@dataclass(frozen=True)
 class DotenvLook:
     """The dotenv file.
 
     Attributes:
         kind: `missing`, `file`, `directory`, `unreadable`.
         error: why its text cannot be edited, if so.
+        backup: the copy from before the first edit, where there is one.
     """
 
     path: Path
@@ -87,6 +101,7 @@ class DotenvLook:
     error: str = ""
     tracked: bool = False
     ignored: bool | None = None
+    backup: DotenvBackup | None = None
 
 
 @dataclass(frozen=True)
@@ -333,6 +348,7 @@ class Facts:
     sdk: Fact[SdkLook]
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]
+    leftovers: Fact[LeftoversLook] = _UNASKED
     web: Fact[WebLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED
     inside: Fact[InsideLook] = _UNASKED
