@@ -87,7 +87,7 @@ def _twice(written: Sequence[EnvPlace], wanted: Mapping[str, str], name: str) ->
     counts = ", ".join(dict.fromkeys(str(last[meant(place.key)].line) for place in idle))
     return [
         Finding(
-            "env.shadow", "warn", f"{name} has more than one {keys}: the last one counts (line {counts})",
+            "env.duplicates", "warn", f"{name} has more than one {keys}: the last one counts (line {counts})",
             f"nobody reads {_lines(idle)}", f"remove {_lines(idle)} of {idle[0].where}",
         )
     ]  # fmt: skip
