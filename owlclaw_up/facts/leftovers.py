@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts.dotenv import BACKUP_SUFFIX
 from owlclaw_up.facts.servers import admin_login
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.host.embedded import bases_of
 from owlclaw_up.host.local import answers_tcp, start_time
 from owlclaw_up.host.machine import Host
@@ -140,14 +140,13 @@ def _database_names(host: Host, ledger: Ledger) -> frozenset[str] | None:
         ledger.recall("postgres").get("kind") != "local" and not answers_tcp("127.0.0.1", admin.port or 0)
     ):
         return None
-    names: list[frozenset[str]] = []
 
-    def ask() -> None:
-        with contextlib.suppress(UpError):
-            names.append(frozenset(host.postgres.database_names(admin, "")))
+    def names() -> frozenset[str] | None:
+        try:
+            return frozenset(host.postgres.database_names(admin, ""))
+        except UpError:
+            return None
 
     # A server that hangs is for other checks to tell.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_SECONDS)
-    return names[0] if names else None
+    answer: frozenset[str] | None = ask({"names": names}, _SECONDS).get("names")
+    return answer

@@ -10,9 +10,11 @@ import shutil
 import sys
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
@@ -28,6 +30,7 @@ DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 1808
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
 _PORT_RANGE = 200
+_OWNER_SECONDS = 2.5
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -76,7 +79,8 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         frees[purpose] = next((p for p, look in states if p not in chosen and look.state == "free"), None)
         chosen.add(frees[purpose] or 0)
     foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
-    owners = port_owners(foreign)
+    # On a busy machine with many processes that takes its time, and a name is not worth the fact.
+    owners = ask({"owners": partial(port_owners, foreign)}, _OWNER_SECONDS).get("owners", {})
     return {
         purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
         for purpose, look in looks.items()
