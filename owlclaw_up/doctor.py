@@ -10,7 +10,7 @@ from typing import Any
 from owlclaw_up.checks import BY_ID, CHECKS
 from owlclaw_up.checks.base import PATIENCE, Diagnosis, Evidence, Fix, examine, reworded
 from owlclaw_up.checks.preconditions import check_of
-from owlclaw_up.environment import arrange, both, logger, silent, up
+from owlclaw_up.environment import arrange, both, evidence_of, logger, silent, up
 from owlclaw_up.errors import APPLY_FAILED, UpError, UsageError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DOCTOR, Facts, gather
@@ -105,10 +105,7 @@ def _evidence(project: Project, facts: Facts) -> Evidence:
         planned = plan(build(spec, ledger), facts).planned
     except UpError as error:
         stopped = error
-    mode = kept or (decision.mode if decision else None)
-    return Evidence(
-        facts, settings, ledger, mode, kept is not None, decision, spec, planned, stopped, project.host.clock.now()
-    )  # fmt: skip
+    return evidence_of(dataclasses.replace(project, settings=settings), facts, decision, spec, planned, stopped)
 
 
 def outcome_of(project: Project, looked: Looked, *, strict: bool = False, data: Any = None) -> Outcome:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from owlclaw_up.checks import CHECKS
+from owlclaw_up.checks.base import Evidence
 from owlclaw_up.checks.network import proxy_finding
+from owlclaw_up.checks.preconditions import refuse
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
@@ -32,6 +35,7 @@ from owlclaw_up.model import (
     Move,
     Note,
     Outcome,
+    PlannedStep,
     Smoke,
     StepFinished,
     StepReport,
@@ -71,7 +75,27 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         UpError: a precondition is not met.
     """
     facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
-    return Prepared(facts, decision, spec, plan(build(spec, project.ledger), facts))
+    todo = plan(build(spec, project.ledger), facts)
+    if todo.changes_something:
+        refuse(CHECKS, evidence_of(project, facts, decision, spec, todo.planned))
+    return Prepared(facts, decision, spec, todo)
+
+
+def evidence_of(
+    project: Project, facts: Facts, decision: Decision | None, spec: StackSpec | None, planned: Sequence[PlannedStep],
+    error: UpError | None = None,
+) -> Evidence:  # fmt: skip
+    """What checks may look at.
+
+    Args:
+        error: what stands in the way of an `up`, where there is no decision, or no plan.
+    """
+    kept = Mode(project.ledger.state.mode) if project.ledger.state.mode else None
+    mode = kept or (decision.mode if decision else None)
+    return Evidence(
+        facts, project.settings, project.ledger, mode, kept is not None, decision, spec, tuple(planned), error,
+        project.host.clock.now(),
+    )  # fmt: skip
 
 
 def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple[Facts, Decision, StackSpec]:

@@ -91,6 +91,19 @@ class PreconditionError(UpError):
     exit_code = PRECONDITION
 
 
+class CheckFailed(PreconditionError):
+    """A check of the doctor's fails that `up` asks before it changes anything; `code` is its id, with a hyphen for the point.
+
+    Attributes:
+        check: its id.
+    """
+
+    def __init__(self, check: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.check = check
+        self.code = check.replace(".", "-")
+
+
 class ModeBlocked(PreconditionError):
     code = "mode-blocked"
 

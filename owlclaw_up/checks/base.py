@@ -131,6 +131,7 @@ class Check:
         after: ids of the checks whose failure explains this one's.
         fixable: whether `--fix` may mend it.
         patience: seconds that its probes may take.
+        stops_up: whether `up` asks it, too, and changes nothing where it fails; by facts that every command has.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Check:
     tags: frozenset[str] = frozenset()
     fixable: bool = False
     patience: float = PATIENCE
+    stops_up: bool = False
 
     @property
     def family(self) -> str:

@@ -254,12 +254,12 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "platform.disk", "there is disk for the project, the engine cache and PostgreSQL's data",
         "`No space left on device`; PostgreSQL ends with a PANIC", "the disk is full",
-        "PostgreSQL stops where it cannot write", "df -h", _disk, ("resources",),
+        "PostgreSQL stops where it cannot write", "df -h", _disk, ("resources",), stops_up=True,
     ),
     Check(
         "platform.inodes", "there are inodes for the same", "`No space left on device`, though df shows some",
         "millions of small files", "no file can be made, however small", "df -i", _inodes, ("resources",),
-        ("platform.disk",),
+        ("platform.disk",), stops_up=True,
     ),
     Check(
         "platform.file-limit", "enough files may be open", "`Too many open files`",

@@ -5,7 +5,10 @@ One place to add an error that `up` may end with before it changes anything.
 
 from __future__ import annotations
 
-from owlclaw_up.errors import PortDenied, PortTaken, UpError
+from collections.abc import Sequence
+
+from owlclaw_up.checks.base import Check, Evidence
+from owlclaw_up.errors import CheckFailed, PortDenied, PortTaken, UpError
 
 # The check that speaks for errors that have none of their own.
 REST = "environment.up"
@@ -48,8 +51,23 @@ _BY_CODE = {
 }
 
 
+def refuse(checks: Sequence[Check], evidence: Evidence) -> None:
+    """Ask the checks that `up` waits for.
+
+    Raises:
+        CheckFailed: one of them fails; in its own words.
+    """
+    for check in checks:
+        if check.stops_up:
+            for seen in check.look(evidence):
+                if seen.level == "fail":
+                    raise CheckFailed(check.id, seen.title, hint=seen.hint or seen.command, detail=seen.detail)
+
+
 def check_of(error: UpError) -> str:
     """The id of the check whose fault an error is."""
+    if isinstance(error, CheckFailed):
+        return error.check
     if isinstance(error, (PortTaken, PortDenied)):
         return f"port.{error.setting.removesuffix('-port')}"
     return _BY_CODE.get(error.code, REST)

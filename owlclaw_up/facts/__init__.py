@@ -79,7 +79,6 @@ DOCTOR = frozenset(
         "leftovers",
         "migrations",
         "python",
-        "resources",
         "usage",
         "names",
         "engine_health",

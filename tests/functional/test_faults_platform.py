@@ -131,6 +131,10 @@ def test_a_disk_that_is_full(new: Patient) -> None:
         assert str(root) in found.detail
         assert found.command == f"df -h {root}"
         assert "owlclaw-up doctor --only platform.usage" in found.hint
+        # `up` asks that check as well, before it writes anything.
+        stopped = new.cli.json("up", code=3)["error"]
+        assert (stopped["code"], stopped["message"]) == ("platform-disk", found.title)
+        assert not (root / ".owlclaw-up").exists()
     with mounted(root, "size=2g"):
         assert new.finding("platform.disk").level == "warn"
 

@@ -15,6 +15,7 @@ from owlclaw_up.errors import (
     ApplyFailed,
     BadSetting,
     BinaryNotRunnable,
+    CheckFailed,
     ConfirmationNeeded,
     ContainerDied,
     DatabaseNotOurs,
@@ -66,6 +67,10 @@ CASES: list[tuple[UpError, str, int, str, str]] = [
     (PreconditionError("in the way", hint="x"), "precondition", 3, "in the way", "x"),
     (NoToken("mock"), "no-token", 3, "mode mock has no token of an engine, only a placeholder", "owlclaw-up plan"),
     (NotUp("Hatchet engine: start it"), "not-up", 3, "not up as it should be (Hatchet engine: start it)", "owlclaw-up"),
+    (
+        CheckFailed("platform.disk", "0 MiB of disk are free", hint="df -h"), "platform-disk", 3,
+        "0 MiB of disk are free", "df -h",
+    ),
     (ModeBlocked("full", "no Docker", "owlclaw-up"), "mode-blocked", 3, "mode full cannot be used here: no Docker", "owlclaw-up"),
     (DurableRequired([("full", "no Docker")], "do this"), "durable-required", 3, "a durable mode is required", "do this"),
     (NotATestDatabase("shop", "it is yours", "x"), "not-a-test-database", 3, "database 'shop' is not dropped: it is yours", "x"),
