@@ -8,10 +8,14 @@ from owlclaw_up.checks.base import Evidence
 from owlclaw_up.facts.containers import DATABASE
 from owlclaw_up.facts.servers import admin_login
 from owlclaw_up.host.embedded import SUPERUSER
+from owlclaw_up.model import found
 
 
 def by_psql(evidence: Evidence, database: str, *statements: str) -> str:
-    """The command that runs statements as the admin of the server that holds our databases; it asks for the password."""
+    """The command that runs statements on the server that holds our databases; psql asks for the password.
+
+    As our admin, or as the usual superuser where our admin is none.
+    """
     kept, ledger = evidence.ledger.recall("postgres"), evidence.ledger
     words = " ".join(f"-c {shlex.quote(statement)}" for statement in statements)
     container = evidence.facts.containers.get(DATABASE)
@@ -22,7 +26,9 @@ def by_psql(evidence: Evidence, database: str, *statements: str) -> str:
         return f"psql -d {database} {words}"
     program = f"{kept['bin_dir']}/psql" if kept.get("bin_dir") and kept.get("kind") == "embedded" else "psql"
     port = f" -p {admin.port}" if admin.port else ""
-    return f"{program} -h {admin.host or 'localhost'}{port} -U {admin.user} -d {database} {words}"
+    server = found(evidence.facts.our_stack.on_server.server)
+    user = admin.user if server is None or server.superuser else SUPERUSER
+    return f"{program} -h {admin.host or 'localhost'}{port} -U {user} -d {database} {words}"
 
 
 def password_place(evidence: Evidence) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,7 @@ from tests.functional.own_databases import paste, sql
 from tests.functional.servers import SECRET, role, wheel_postgres
 from tests.standin.old_postgres import OldPostgres
 
-MAX_CONNECTIONS = 40
+MAX_CONNECTIONS = 60
 OF_POSTGRES = {
     f"postgres.{name}" for name in (
         "reach", "tls", "login", "version", "connections", "privileges", "role", "owner", "database", "timezone",
@@ -44,11 +43,16 @@ def patient(cli: Cli) -> Patient:
     return Patient(cli)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[DebianPostgres]:
-    """A server of the user's, with few connections."""
+def theirs() -> DebianPostgres:
     folder = Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp"))
-    made = DebianPostgres(folder, password=SECRET, max_connections=str(MAX_CONNECTIONS))
+    few = {"max_connections": str(MAX_CONNECTIONS), "superuser_reserved_connections": "0"}
+    return DebianPostgres(folder, password=SECRET, **few)
+
+
+@pytest.fixture(scope="module")
+def empty() -> Iterator[DebianPostgres]:
+    """A server of the user's with nothing of ours on it."""
+    made = theirs()
     yield made
     made.stop()
 
@@ -59,20 +63,22 @@ def stranger(new_cli: Callable[..., Cli], standin_dir: Path) -> Patient:
     return Patient(new_cli(standin_dir))
 
 
-@pytest.fixture
-def steward(server: DebianPostgres) -> Iterator[str]:
-    """The URL of an admin who is no superuser."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[DebianPostgres]:
+    """A server of the user's that holds an environment."""
+    made = theirs()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def on_theirs(new_module_cli: Callable[..., Cli], server: DebianPostgres) -> Iterator[Patient]:
+    """An environment without an engine, by an admin who is no superuser."""
     with role(server, "steward", "login createdb createrole") as url:
-        yield url
-
-
-@pytest.fixture
-def on_theirs(new_cli: Callable[..., Cli], steward: str) -> Iterator[Patient]:
-    """An environment without an engine, on the user's server."""
-    made = new_cli()
-    made.json("up", "--mode", "mock", "--smoke", "none", "--admin-url", steward)
-    yield Patient(made)
-    assert made("down", "--purge", "--yes").code == 0
+        made = new_module_cli()
+        made.json("up", "--mode", "mock", "--smoke", "none", "--admin-url", url)
+        yield Patient(made)
+        assert made("down", "--purge", "--yes").code == 0
 
 
 def levels(patient: Patient) -> dict[str, str]:
@@ -252,21 +258,19 @@ def test_nobody_and_somebody_else_where_the_url_points_to(stranger: Patient) -> 
     assert "refused" in first.detail and "start" in first.hint
 
 
-def test_tls_and_login_and_rights_of_the_admin(stranger: Patient, server: DebianPostgres) -> None:
-    first = stranger.first(admin_url=server.url() + "?sslmode=require")
+def test_tls_and_login_and_rights_of_the_admin(stranger: Patient, empty: DebianPostgres) -> None:
+    first = stranger.first(admin_url=empty.url() + "?sslmode=require")
     assert (first.id, first.level) == ("postgres.tls", "fail") and "sslmode" in first.hint and "SSL" in first.detail
-    first = stranger.first(admin_url=server.url(password="wrong"))
+    first = stranger.first(admin_url=empty.url(password="wrong"))
     assert (first.id, first.level) == ("postgres.login", "fail") and "password" in first.hint
-    with role(server, "junior", "login createdb") as url:
+    with role(empty, "junior", "login createdb") as url:
         first = stranger.first(admin_url=url)
     assert (first.id, first.level) == ("postgres.privileges", "fail")
     assert "lacks CREATEROLE" in first.title and "ALTER ROLE junior" in first.hint
 
 
-def test_a_server_that_nobody_named_and_that_refuses_us_is_left_alone(
-    stranger: Patient, server: DebianPostgres
-) -> None:
-    theirs = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "postgres", "PGPASSWORD": "wrong"}
+def test_a_server_that_nobody_named_and_that_refuses_us_is_left_alone(stranger: Patient, empty: DebianPostgres) -> None:
+    theirs = {"PGHOST": "127.0.0.1", "PGPORT": str(empty.port), "PGUSER": "postgres", "PGPASSWORD": "wrong"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in theirs.items():
             patch.setenv(name, value)
@@ -282,46 +286,46 @@ def test_a_server_that_is_too_old(stranger: Patient) -> None:
     assert "13.9" in first.title and "14" in first.title and "--admin-url" in first.hint
 
 
-def test_a_read_only_server(stranger: Patient, server: DebianPostgres) -> None:
-    first = stranger.first(admin_url=server.url() + "?options=-c%20default_transaction_read_only%3Don")
+def test_a_read_only_server(stranger: Patient, empty: DebianPostgres) -> None:
+    first = stranger.first(admin_url=empty.url() + "?options=-c%20default_transaction_read_only%3Don")
     assert (first.id, first.level) == ("postgres.read-only", "fail")
     assert "read-only" in first.title and "default_transaction_read_only" in first.detail
 
 
-def test_few_connections(stranger: Patient, server: DebianPostgres) -> None:
-    finding = stranger.finding("postgres.connections", admin_url=server.url(), mode="native")
+def test_few_connections(stranger: Patient, empty: DebianPostgres) -> None:
+    finding = stranger.finding("postgres.connections", admin_url=empty.url(), mode="native")
     assert finding.level == "warn" and f"max_connections is {MAX_CONNECTIONS}" in finding.title
     assert "45" in finding.title and "65" in finding.detail and "ALTER SYSTEM SET max_connections" in finding.command
 
 
-def test_a_database_in_another_encoding(stranger: Patient, server: DebianPostgres) -> None:
-    with role(server, "owlclaw", "login"):
+def test_a_database_in_another_encoding(stranger: Patient, empty: DebianPostgres) -> None:
+    with role(empty, "owlclaw", "login"):
         latin = "encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'"
-        server.sql(f"create database owlclaw owner owlclaw {latin}")
-        (stranger.cli.root / ".env").write_text(f"DATABASE_URL={server.url('owlclaw', database='owlclaw')}\n")
+        empty.sql(f"create database owlclaw owner owlclaw {latin}")
+        (stranger.cli.root / ".env").write_text(f"DATABASE_URL={empty.url('owlclaw', database='owlclaw')}\n")
         try:
-            finding = stranger.finding("postgres.encoding", admin_url=server.url(), mode="mock")
+            finding = stranger.finding("postgres.encoding", admin_url=empty.url(), mode="mock")
             assert finding.level == "warn" and finding.title == "database owlclaw is in LATIN1, not UTF8"
-            assert "createdb" in finding.hint and str(server.port) in finding.detail
+            assert "createdb" in finding.hint and str(empty.port) in finding.detail
         finally:
-            server.sql("drop database owlclaw")
+            empty.sql("drop database owlclaw")
 
 
-def test_btree_gist_that_is_missing_and_that_is_too_early(stranger: Patient, server: DebianPostgres) -> None:
-    server.sql("create role hatchet login password 'hatchet'")
-    server.sql("create database hatchet owner hatchet")
-    server.sql("create extension btree_gist", "hatchet")
+def test_btree_gist_that_is_missing_and_that_is_too_early(stranger: Patient, empty: DebianPostgres) -> None:
+    empty.sql("create role hatchet login password 'hatchet'")
+    empty.sql("create database hatchet owner hatchet")
+    empty.sql("create extension btree_gist", "hatchet")
     try:
-        first = stranger.first(admin_url=server.url(), mode="native")
+        first = stranger.first(admin_url=empty.url(), mode="native")
         assert (first.id, first.level) == ("postgres.btree_gist-early", "fail")
         mend = re.search(r'psql -d (\S+) -c "([^"]+)"', first.hint)
         assert mend
-        server.sql(mend[2], mend[1])
-        stranger.look(admin_url=server.url(), mode="native")
+        empty.sql(mend[2], mend[1])
+        stranger.look(admin_url=empty.url(), mode="native")
         assert "postgres.btree_gist-early" not in stranger.bad()
     finally:
-        server.sql("drop database hatchet")
-        server.sql("drop role hatchet")
+        empty.sql("drop database hatchet")
+        empty.sql("drop role hatchet")
     with wheel_postgres(SECRET, without="btree_gist") as bare:
         first = stranger.first(admin_url=bare.url(), mode="native")
         assert (first.id, first.level) == ("postgres.btree_gist", "fail")
@@ -341,7 +345,7 @@ def test_a_healthy_one_of_the_user_s(on_theirs: Patient, server: DebianPostgres)
 
 def test_every_connection_in_use(on_theirs: Patient, server: DebianPostgres) -> None:
     with contextlib.ExitStack() as crowd:
-        for _ in range(MAX_CONNECTIONS - 6):
+        for _ in range(MAX_CONNECTIONS * 9 // 10):
             crowd.enter_context(psycopg.connect(server.url()))
         finding = on_theirs.finding("postgres.connections")
         assert finding.level == "warn" and f"of {MAX_CONNECTIONS} connections are in use" in finding.title
@@ -369,35 +373,33 @@ def test_the_kept_login_is_refused(on_theirs: Patient, server: DebianPostgres) -
     assert on_theirs.well(), on_theirs.bad()
 
 
-def test_a_standby_and_another_server_in_its_place(new_cli: Callable[..., Cli], server: DebianPostgres) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="owlclaw-pg-", dir="/var/tmp"))
-    other = DebianPostgres(folder, password=SECRET)
-    data = str(other.folder / "data")
-    try:
-        cli = new_cli()
-        cli.json("up", "--mode", "mock", "--smoke", "none", "--admin-url", other.url())
-        patient = Patient(cli)
-        options = f"-p {other.port} -k {other.folder}"
-        other.tool("pg_ctl", "-D", data, "-w", "-m", "fast", "stop")
-        first = patient.first()
-        assert (first.id, first.level) == ("postgres.reach", "fail") and str(other.port) in first.title
-        (Path(data) / "standby.signal").touch()
-        if os.geteuid() == 0:
-            shutil.chown(Path(data) / "standby.signal", "postgres")
-        other.tool("pg_ctl", "-D", data, "-w", "-l", str(other.folder / "log"), "-o", options, "start")
-        first = patient.first()
-        assert (first.id, first.level) == ("postgres.read-only", "fail"), patient.bad()
-        assert "standby" in first.title and "pg_is_in_recovery" in first.detail
-        paste(first, SECRET)
-        assert patient.well(), patient.bad()
-        state = cli.state
-        state["data"]["postgres"]["identity"] = "7000000000000000000"
-        (cli.root / ".owlclaw-up/state.json").write_text(json.dumps(state))
-        first = patient.first()
-        assert (
-            first.id == "postgres.reach"
-            and "another PostgreSQL" in first.title
-            and "7000000000000000000" in first.detail
-        )
-    finally:
-        other.stop()
+def test_it_is_stopped_and_comes_back_as_a_standby_and_as_another_one(
+    on_theirs: Patient, server: DebianPostgres
+) -> None:
+    data = str(server.folder / "data")
+    options = f"-p {server.port} -k {server.folder} -c max_connections={MAX_CONNECTIONS} -c fsync=off"
+    server.tool("pg_ctl", "-D", data, "-w", "-m", "fast", "stop")
+    first = on_theirs.first()
+    assert (first.id, first.level) == ("postgres.reach", "fail") and str(server.port) in first.title
+    assert "start it" in first.hint and "refused" in first.detail
+
+    signal_file = Path(data) / "standby.signal"
+    signal_file.touch()
+    if os.geteuid() == 0:
+        shutil.chown(signal_file, "postgres")
+    server.tool("pg_ctl", "-D", data, "-w", "-l", str(server.folder / "log"), "-o", options, "start")
+    first = on_theirs.first()
+    assert (first.id, first.level) == ("postgres.read-only", "fail"), on_theirs.bad()
+    assert "standby" in first.title and "pg_is_in_recovery" in first.detail
+    paste(first, SECRET)
+    assert on_theirs.well(), on_theirs.bad()
+
+    state_file = on_theirs.cli.root / ".owlclaw-up/state.json"
+    state = state_file.read_text()
+    state_file.write_text(state.replace(on_theirs.cli.state["data"]["postgres"]["identity"], "7000000000000000000"))
+    first = on_theirs.first()
+    assert (
+        first.id == "postgres.reach" and "another PostgreSQL" in first.title and "7000000000000000000" in first.detail
+    )
+    state_file.write_text(state)
+    assert on_theirs.well(), on_theirs.bad()

@@ -153,6 +153,9 @@ def test_tables_that_its_own_role_may_not_read(tmp_path: Path) -> None:
 def test_the_command_fits_the_server(tmp_path: Path, kind: str, command: str) -> None:
     assert by_psql(evidence_of(tmp_path, kind=kind), "hatchet", 'SELECT "A"') == command
     assert shlex.split(command)[-1] == 'SELECT "A"'
+    assert " -U postgres " in by_psql(
+        evidence_of(tmp_path, kind=kind, server={"superuser": False}), "hatchet", "SELECT 1"
+    )
 
 
 def test_what_a_session_is_in() -> None:
