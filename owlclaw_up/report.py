@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from owlclaw_up import __version__, doctor, environment
-from owlclaw_up.errors import UpError
+from owlclaw_up.errors import InternalError, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.machine import Host
 from owlclaw_up.last_up import FILE
@@ -33,7 +33,7 @@ from owlclaw_up.model import (
     silent,
 )
 from owlclaw_up.modes import MODES, choose
-from owlclaw_up.project import Project, open_project
+from owlclaw_up.project import Project, failure, open_project
 from owlclaw_up.receipts import STATE_DIR, now_text
 from owlclaw_up.redaction import Redactor
 from owlclaw_up.report_files import masked_json, raw_texts, secret_texts, tails
@@ -127,10 +127,8 @@ def gather_report(
         _or((), lambda: tails(host, subject.root, subject.project)),
         _of_project(subject, _receipts),
     )  # fmt: skip
-    outcomes: dict[str, Outcome] = {}
-    texts: dict[str, str] = {}
-    if raw:
-        outcomes, texts = _or(outcomes, lambda: _outcomes(subject, status)), _or(texts, lambda: _texts(subject))
+    outcomes = _outcomes(subject, status) if raw else {}
+    texts = _texts(subject) if raw else {}
     report = dataclasses.replace(subject.redact.within(report), seconds=host.clock.monotonic() - begun)
     return Gathered(report, subject.redact, outcomes, texts)
 
@@ -313,7 +311,11 @@ def _outcomes(subject: Subject, status: Outcome | None) -> dict[str, Outcome]:
     if project is None:
         assert subject.error is not None
         return {"doctor.json": doctor.of_failure(subject.error)}
-    outcomes = {"plan.json": environment.up(project, dry_run=True, command="plan")}
+    try:
+        plan = environment.up(project, dry_run=True, command="plan")
+    except Exception as bug:
+        plan = failure(project, "plan", InternalError(_words(bug), ""), 0.0)
+    outcomes = {"plan.json": plan}
     if subject.looked is not None:
         outcomes["doctor.json"] = doctor.outcome_of(project, subject.looked)
     if status is not None:
@@ -322,9 +324,11 @@ def _outcomes(subject: Subject, status: Outcome | None) -> dict[str, Outcome]:
 
 
 def _texts(subject: Subject) -> dict[str, str]:
-    spec = subject.looked.evidence.spec if subject.looked else None
-    raw = raw_texts(subject.host, subject.root, subject.project, spec)
-    redact = subject.redact
+    spec, redact = subject.looked.evidence.spec if subject.looked else None, subject.redact
+    try:
+        raw = raw_texts(subject.host, subject.root, subject.project, spec)
+    except Exception as bug:
+        raw = {"not-looked-at.txt": _words(bug)}
     return {n: masked_json(text, redact) if n.endswith(".json") else redact(text) for n, text in raw.items()}
 
 

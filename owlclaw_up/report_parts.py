@@ -50,7 +50,7 @@ def _box(name: str, service: Service | None, status: Outcome, more: str = "") ->
     if service is None:
         return Part(name, "not set up")
     where = "container" if service.container else "process"
-    lines = [service.version, more, f"pid {service.pid}" if service.pid else service.container]
+    lines = [service.version.partition(" ")[0], more, f"pid {service.pid}" if service.pid else service.container]
     return Part(name, service.state, where, tuple(line for line in lines if line))
 
 

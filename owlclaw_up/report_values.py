@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from owlclaw_up.model import Decision, Fact, Finding, Service, Smoke, TokenInfo, Unknown
-
-_UNASKED = Unknown("not looked at")
+from owlclaw_up.model import Decision, Fact, Finding, Service, Smoke, TokenInfo
 
 
 @dataclass(frozen=True)
@@ -182,21 +180,26 @@ class ReceiptRow:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows."""
+    """Everything that a report shows.
+
+    Attributes:
+        obstacles: what stands against each mode, empty where nothing does; for when `decision` is unknown.
+        seconds: what gathering it took.
+    """
 
     project: str
     made_at: str
     version: str
     verdict: Verdict
-    standing: Fact[Standing] = _UNASKED
-    decision: Fact[Decision] = _UNASKED
-    obstacles: tuple[tuple[str, str], ...] = ()
-    last_up: Fact[LastUp] = _UNASKED
-    diagnosis: Fact[Diagnosis] = _UNASKED
-    smoke: Fact[Smoke] = _UNASKED
-    versions: tuple[Version, ...] = ()
-    settings: Fact[tuple[SettingRow, ...]] = _UNASKED
-    variables: Fact[tuple[Variable, ...]] = _UNASKED
-    logs: tuple[LogTail, ...] = ()
-    receipts: Fact[tuple[ReceiptRow, ...]] = _UNASKED
+    standing: Fact[Standing]
+    decision: Fact[Decision]
+    obstacles: tuple[tuple[str, str], ...]
+    last_up: Fact[LastUp]
+    diagnosis: Fact[Diagnosis]
+    smoke: Fact[Smoke]
+    versions: tuple[Version, ...]
+    settings: Fact[tuple[SettingRow, ...]]
+    variables: Fact[tuple[Variable, ...]]
+    logs: tuple[LogTail, ...]
+    receipts: Fact[tuple[ReceiptRow, ...]]
     seconds: float = 0.0
