@@ -33,9 +33,9 @@ _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
 _TELLING = re.compile(r"token|secret|passw|api_?key|private_?key|credential", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"://[^\s:/@]*:([^\s]+)@")
+_URL_LOGIN = re.compile(r"://([^\s:/@]*):([^\s]+)@")
 _JSON_VALUE = re.compile(r'"((?:[^"\\]|\\.){6,})(?:"(?!\s*:)|$)')
-_SHORTEST = 8
+_SHORTEST, _SHORTEST_IN_URL = 8, 6
 # Passwords of nobody, which would mask ordinary words.
 _WORDS = frozenset({"postgres", "password", "hatchet", "owlclaw", "changeme"})
 _COMPOSE_SECONDS = 10.0
@@ -54,10 +54,11 @@ def secret_texts(host: Host, root: Path, env_file: Path) -> Iterator[str]:
     except dotenv_text.DotenvError:
         written = {}
     for name, value in (*host.environ.items(), *written.items()):
-        if _TELLING.search(name) and len(value) >= _SHORTEST:
+        if _TELLING.search(name) and len(value) >= _SHORTEST and value not in _WORDS:
             yield value
-        for password in _URL_PASSWORD.findall(value):
-            if password not in _WORDS:
+        for user, password in _URL_LOGIN.findall(value):
+            # A shorter one hides nothing where it stands alone, and would mask ordinary words; in a URL it is masked.
+            if len(password) >= _SHORTEST_IN_URL and password not in (*_WORDS, user):
                 yield from {password, unquote(password)}
 
 

@@ -76,6 +76,15 @@ def test_secrets_that_were_never_ours(tmp_path: Path) -> None:
     assert {"sk-geheim-1", "geheim%402", "geheim@2", "ghp-geheim-3", "geheim-4"} == found
 
 
+def test_what_would_mask_ordinary_words_is_no_secret(tmp_path: Path) -> None:
+    """As services of a CI job are set up: their passwords are the words that every line has."""
+    environ = {
+        "POSTGRES_PASSWORD": "postgres", "PGPASSWORD": "password", "AMQP": "amqp://guest:guest@h", "REDIS": "redis://:test@h",
+        "DATABASE_URL": "postgresql://application:application@h/d",
+    }  # fmt: skip
+    assert secrets(tmp_path, environ) == set()
+
+
 def test_the_end_of_every_log(tmp_path: Path) -> None:
     write(tmp_path / ".owlclaw-up/logs/up.log", "\n".join(f"\x1b[1mline {n}\x1b[0m" for n in range(100)))
     write(tmp_path / ".owlclaw-up/logs/hatchet.log", "one\n")
