@@ -22,7 +22,6 @@ from owlclaw_up.model import Mode, found
 from owlclaw_up.receipts import Receipt
 from owlclaw_up.settings import wanted_databases
 from owlclaw_up.steps.base import Step
-from owlclaw_up.steps.compose import container_name
 from owlclaw_up.steps.containers import database_volume
 from owlclaw_up.steps.leftovers import (
     DropCopy,
@@ -110,10 +109,9 @@ def _containers(evidence: Evidence) -> Iterator[Seen]:
     docker = _docker(evidence)
     if docker is None:
         return
-    known = _on_record(evidence, "container")
-    if evidence.ledger.recall("compose"):
-        known |= {container_name(docker.project, service) for service in (DATABASE, ENGINE)}
-    left = [container for container in docker.containers.values() if container.name not in known]
+    # A state that knows the stack knows its services; what else somebody put into that project is theirs.
+    ours = () if evidence.ledger.recall("compose") else (DATABASE, ENGINE)
+    left = [docker.containers[service] for service in ours if service in docker.containers]
     if not left:
         yield ok("every container of this checkout's is on record")
         return
@@ -295,7 +293,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "leftovers.volumes", "every volume of this checkout's is on record", "`up` ends with exit 4: `volume-password`",
-        ".owlclaw-up was lost or removed, and the passwords with it", "its data can be read with passwords that are lost",
+        ".owlclaw-up was lost or removed, and the passwords with it", "nothing new comes up on it: its passwords are lost",
         "restore .owlclaw-up, or the command that the finding has", _volumes, _IN_DOCKER, ("leftovers.containers",),
     ),
     Check(

@@ -79,6 +79,9 @@ def test_what_is_told_without_a_state(seen: Look, tmp_path: Path) -> None:
         "leftovers.volumes": "fail",
         "leftovers.files": "warn",
     }
+    # What somebody else has put into our project is theirs.
+    more = docker(containers={"redis": container(f"{PROJECT}-redis-1")}, volumes={})
+    assert seen(docker=more) == {}
     # Another mode makes nothing of that data.
     other = dataclasses.replace(FULL, mode=Mode.NATIVE)
     assert seen(docker=docker(), decision=other) == {"leftovers.containers": "warn", "leftovers.volumes": "warn"}
@@ -102,9 +105,6 @@ def test_what_is_on_record_is_no_leftover(seen: Look) -> None:
     keep(ledger, adopted=False)
     ledger.record("volume", name=f"{PROJECT}_owlclaw-db-data", project=PROJECT)
     assert seen(docker=docker()) == {}
-    # Compose's own name for a service of ours counts, somebody else's service in our project does not.
-    more = docker(containers={"redis": container(f"{PROJECT}-redis-1")})
-    assert seen(docker=more) == {"leftovers.containers": "warn"}
     # Gone, where the same engine says so; and unknown where another one answers, or none.
     assert seen(docker=docker(volumes={})) == {"leftovers.receipts": "warn"}
     elsewhere = dataclasses.replace(DOCKER, address="tcp://far:2375")
