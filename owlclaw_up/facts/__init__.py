@@ -67,6 +67,8 @@ TRIED = ("pytest", "client", "mock_run")
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
 DEADLINES = {"docker": 5.0, "servers": 4.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
 DEADLINE = 10.0
+# Of a deadline, what a probe needs beside the part of it that may take long.
+_SPARE = 0.5
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
@@ -126,7 +128,7 @@ def gather(
         also: names of probes on request.
         patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
-    every = _probes(host, settings, ledger)
+    every = _probes(host, settings, ledger, min(DEADLINE, patience("ports")) - _SPARE)
     wanted = {*(only or every.keys() - ON_REQUEST), *also}
     probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
@@ -178,7 +180,9 @@ def _once(question: Callable[[], T]) -> Callable[[], T]:
     return ask
 
 
-def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Fact[Any]]]:
+def _probes(
+    host: Host, settings: Settings, ledger: Ledger, owner_seconds: float
+) -> dict[str, Callable[[], Fact[Any]]]:  # fmt: skip
     docker = _once(lambda: look_at_docker(host, settings, ledger))
     return {
         "stack": lambda: Found(look_at_stack(host, settings, ledger)),
@@ -187,7 +191,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,
         "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),
-        "ports": lambda: Found(look_at_ports(host, settings, ledger)),
+        "ports": lambda: Found(look_at_ports(host, settings, ledger, owner_seconds)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),

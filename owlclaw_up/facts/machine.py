@@ -30,7 +30,6 @@ DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 1808
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
 _PORT_RANGE = 200
-_OWNER_SECONDS = 2.5
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -51,8 +50,12 @@ def look_at_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {name: environ[name] for name in names if name in environ}
 
 
-def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
-    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one."""
+def look_at_ports(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Mapping[str, PortChoice]:
+    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one.
+
+    Args:
+        seconds: that finding out whose a port is may take; where it takes longer, that stays unsaid.
+    """
     asked = {
         "dashboard": settings.dashboard_port.value,
         "grpc": settings.grpc_port.value,
@@ -80,7 +83,7 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         chosen.add(frees[purpose] or 0)
     foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
     # On a busy machine with many processes that takes its time, and a name is not worth the fact.
-    owners = ask({"owners": partial(port_owners, foreign)}, _OWNER_SECONDS).get("owners", {})
+    owners = ask({"owners": partial(port_owners, foreign)}, seconds).get("owners", {})
     return {
         purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
         for purpose, look in looks.items()
