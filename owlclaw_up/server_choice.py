@@ -14,7 +14,7 @@ from owlclaw_up.settings import Settings
 OLDEST_POSTGRES = 140000
 BTREE_GIST_HINT = "install its contrib package, on Debian: apt-get install postgresql-contrib (server {})"
 # What is kept of a login to a server of the user's is given anew by this.
-_AGAIN = "owlclaw-up --admin-url postgresql://USER:PASSWORD@HOST:PORT/postgres"
+_AGAIN = "owlclaw-up --admin-url postgresql://..."
 
 
 def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) -> ServerLook | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from owlclaw_up.checks.psql import by_psql, password_place
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.inside import InsideLook
 from owlclaw_up.facts.servers import hatchet_login
+from owlclaw_up.host.postgres_clients import Client
 from owlclaw_up.host.postgres_inspection import HatchetInside, Partition, Session
 from owlclaw_up.model import found
 from owlclaw_up.receipts import STATE_DIR
@@ -144,11 +146,12 @@ def _two_engines(evidence: Evidence) -> Iterator[Seen]:
     look = found(evidence.facts.inside)
     if look is None or look.hatchet is None:
         return
-    sessions = foreign_sessions(look)
+    sessions = apart = foreign_sessions(look)
     others = foreign_partitions(look.hatchet.partitions, _engine_age(evidence))
     if sessions is None:
-        # A container's sessions are not told from those of another engine; its heartbeats are.
-        sessions = tuple(s for s in look.hatchet.sessions if s.of_engine) if others else ()
+        # Ours is in a container: two addresses, and a heartbeat that is not ours. One that ended has left but the latter.
+        sessions = tuple(s for s in look.hatchet.sessions if s.of_engine)
+        sessions = sessions if others and len({s.client for s in sessions}) > 1 else ()
     elif len(look.hatchet.partitions) < (2 if _engine_age(evidence) is not None else 1):
         # Not an engine: its own tools name their sessions alike.
         sessions = ()
@@ -157,22 +160,21 @@ def _two_engines(evidence: Evidence) -> Iterator[Seen]:
         return
     clients = {str(c): c for s in sessions if (c := look.clients.get(s.port)) is not None}
     places = sorted({s.client or "a unix socket" for s in sessions})
-    who = " and ".join(clients) or f"from {_listed(places)}"
-    yield Seen(
-        "warn", f"another engine works on database {HATCHET_DATABASE}: {who}",
-        f"{len(sessions)} sessions server... that are not our engine's, {len(look.hatchet.partitions)} rows with a "
-        'heartbeat of the last minute in "ControllerPartition"',
-        "stop one of them, or give this project another server" if not clients else "stop it, or give it another database",
-        _stop(next(iter(clients.values())).folder, next(iter(clients.values())).pid) if clients else "",
-    )  # fmt: skip
+    title = f"another engine works on database {HATCHET_DATABASE}: {' and '.join(clients) or 'from ' + _listed(places)}"
+    detail = (
+        f"{len(sessions)} sessions server..., {'those of ours among them' if apart is None else 'none of them of ours'}; "
+        f'{len(look.hatchet.partitions)} rows with a heartbeat of the last minute in "ControllerPartition"'
+    )
+    client = next(iter(clients.values()), None)
+    yield Seen("warn", title, detail, "stop it, or give it another database", _stop(client) if client else "")
 
 
-def _stop(folder: str, pid: int) -> str:
+def _stop(client: Client) -> str:
     """What stops an engine: `down` in the project that it is of, else a signal."""
-    path = Path(folder)
+    path = Path(client.folder)
     if path.parent.name == STATE_DIR:
-        return f"owlclaw-up down --project-dir {path.parent.parent}"
-    return f"kill {pid}"
+        return f"owlclaw-up down --project-dir {shlex.quote(str(path.parent.parent))}"
+    return f"kill {client.pid}"
 
 
 def _engine_age(evidence: Evidence) -> float | None:

@@ -143,18 +143,18 @@ def agreed(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
 def login(evidence: Evidence) -> Iterator[Seen]:
     seen = list(speaks("postgres.login", lambda e, s: iter([ok(f"{s.login.where} lets {s.user} in")]))(evidence))
     yield from seen
-    if any(s.level == "fail" for s in seen):
+    if any(s.level == "fail" for s in seen) or evidence.settings.admin_url.value is not None:
         return
     # Nobody named these, so they are only said.
     told = set()
     for candidate in refused_servers(evidence.facts):
         fault = server_fault(candidate, needs_engine=False)
-        if fault is None or candidate.login.where in told or evidence.settings.admin_url.value is not None:
+        if fault is None or candidate.login.where in told or check_of(fault) == "postgres.reach":
             continue
         told.add(candidate.login.where)
         yield Seen(
             "info", f"{fault.message}: it is left alone", fault.detail.splitlines()[-1] if fault.detail else "",
-            "to use it: owlclaw-up --admin-url postgresql://USER:PASSWORD@HOST:PORT/postgres",
+            "to use it: owlclaw-up --admin-url postgresql://...",
         )  # fmt: skip
 
 

@@ -197,6 +197,8 @@ class TestTwoEngines:
         alive = (Partition("other", ours + 500, 4.0), Partition("ours", ours - 0.2, 4.0))
         (seen,) = see("hatchet.two-engines", tmp_path, mode=Mode.FULL, hatchet=HatchetInside((), sessions, alive))
         assert seen.level == "warn" and "172.20.0.3, 172.20.0.9" in seen.title and "2 rows" in seen.detail
+        (seen,) = see("hatchet.two-engines", tmp_path, mode=Mode.FULL, hatchet=HatchetInside((), sessions[:1], alive))
+        assert seen.level == "ok", "the other one has just ended"
         dead = (Partition("other", ours + 500, ours + 3), alive[1])
         (seen,) = see("hatchet.two-engines", tmp_path, mode=Mode.FULL, hatchet=HatchetInside((), sessions, dead))
         assert seen.level == "ok"
