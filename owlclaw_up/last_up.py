@@ -66,7 +66,7 @@ class UpRecord:
         self.project.learn_secrets()
         text = json.dumps(self.project.redact.within(document), indent=1, ensure_ascii=False)
         with contextlib.suppress(OSError):
-            self.project.host.files.write_private(self._path, (text + "\n").encode())
+            self.project.host.files.write_private(self._path, f"{text}\n".encode("utf-8", "replace"))
 
     def interrupted(self) -> None:
         """Write what had been done when somebody interrupted it, and what it was at."""

@@ -53,7 +53,9 @@ def secret_texts(host: Host, root: Path, env_file: Path) -> Iterator[str]:
         written = dotenv_text.values(_read(root / env_file).encode())
     except dotenv_text.DotenvError:
         written = {}
-    for name, value in (*host.environ.items(), *written.items()):
+    for name, given in (*host.environ.items(), *written.items()):
+        # As logs are read: bytes that are no text are replaced.
+        value = given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if _TELLING.search(name) and len(value) >= _SHORTEST and value not in _WORDS:
             yield value
         for user, password in _URL_LOGIN.findall(value):

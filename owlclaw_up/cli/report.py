@@ -47,6 +47,7 @@ class ReportCommand:
         from owlclaw_up.host.machine import Host
         from owlclaw_up.report import gather_report
         from owlclaw_up.settings import find_project
+        from owlclaw_up.views.report_bundle import encoded
 
         host = Host()
         bundle = self.bundle or (self.output is not None and self.output.suffix == ".zip")
@@ -60,7 +61,7 @@ class ReportCommand:
         begun = host.clock.monotonic()
         gathered = gather_report(root, listener, raw=bundle, host=host)
         files = _files(gathered, bundle=bundle)
-        made = _archived(files) if bundle else next(iter(files.values())).encode()
+        made = _archived(files) if bundle else encoded(next(iter(files.values())))
         if to_stdout:
             sys.stdout.buffer.write(made)
             sys.stdout.buffer.flush()

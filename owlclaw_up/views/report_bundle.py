@@ -25,5 +25,10 @@ def archive(files: Mapping[str, str], moment: tuple[int, int, int, int, int, int
             entry = zipfile.ZipInfo(name, moment)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = _RIGHTS
-            archived.writestr(entry, text)
+            archived.writestr(entry, encoded(text))
     return made.getvalue()
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; what stands for bytes that were none, in a path or a variable, becomes a question mark."""
+    return text.encode("utf-8", "replace")

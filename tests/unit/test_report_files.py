@@ -85,6 +85,12 @@ def test_what_would_mask_ordinary_words_is_no_secret(tmp_path: Path) -> None:
     assert secrets(tmp_path, environ) == set()
 
 
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    found = secrets(tmp_path, {"A_TOKEN": "geheim-\udcff-wort"})
+    assert found == {"geheim-\ufffd-wort"}
+    assert Redactor(found)("x geheim-\ufffd-wort") == f"x {MASK}"
+
+
 def test_the_end_of_every_log(tmp_path: Path) -> None:
     write(tmp_path / ".owlclaw-up/logs/up.log", "\n".join(f"\x1b[1mline {n}\x1b[0m" for n in range(100)))
     write(tmp_path / ".owlclaw-up/logs/hatchet.log", "one\n")

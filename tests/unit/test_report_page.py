@@ -16,7 +16,7 @@ import pytest
 from owlclaw_up.model import Outcome
 from owlclaw_up.report_values import LastUp, Part, Span, Stack
 from owlclaw_up.views.report import GENERATOR, moment, page, show
-from owlclaw_up.views.report_bundle import COMMENT, archive
+from owlclaw_up.views.report_bundle import COMMENT, archive, encoded
 from owlclaw_up.views.report_drawing import narrow, shortened, wide
 from owlclaw_up.views.report_timeline import of_probes, of_up
 from tests.reports import AT, FULL, HOSTILE, MIXED, MOCK, NATIVE, STATES, a_report, broken, poisoned
@@ -236,6 +236,12 @@ def test_the_bundle_is_an_archive_of_private_files_and_known_by_its_comment() ->
         assert opened.read("logs/up.log").decode() == "täglich\n"
         assert {info.external_attr >> 16 for info in opened.infolist()} == {0o600}
     assert made.endswith(COMMENT)
+
+
+def test_a_path_that_is_no_text_can_be_written_all_the_same() -> None:
+    made = encoded(page(a_report(project="/home/user/caf\udce9")))
+    assert b"<code>/home/user/caf?</code>" in made
+    assert archive({"a.txt": "caf\udce9"}, (2026, 11, 26, 0, 0, 0)).startswith(b"PK")
 
 
 @each_state
