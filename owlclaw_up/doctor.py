@@ -95,7 +95,8 @@ def _evidence(project: Project, facts: Facts) -> Evidence:
     kept = Mode(ledger.state.mode) if ledger.state.mode else None
     if kept is not None and not settings.mode.explicit:
         # What stands is looked at as what it is, whatever `auto` would choose now.
-        settings = dataclasses.replace(settings, mode=dataclasses.replace(settings.mode, value=kept))
+        asked = dataclasses.replace(settings.mode, value=kept, source="state", origin="the last successful up")
+        settings = dataclasses.replace(settings, mode=asked)
     decision: Decision | None = None
     spec: StackSpec | None = None
     planned: tuple[PlannedStep, ...] = ()
