@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def ask(questions: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Any]:
+def ask(questions: Mapping[str, Callable[[], Any]], seconds: float | None = None) -> dict[str, Any]:
     """The answers that came in time, by name.
 
     Args:
-        seconds: for all of them together.
+        seconds: for all of them together; as long as they take where left out.
 
     Raises:
         Exception: the first one that a question raised.
@@ -29,12 +29,12 @@ def ask(questions: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str,
         except Exception as error:  # raised again below, in the thread that asked
             raised.append(error)
 
-    end = time.monotonic() + seconds
+    begun = time.monotonic()
     threads = [threading.Thread(target=run, args=item, daemon=True) for item in questions.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+        thread.join(None if seconds is None else max(0.0, begun + seconds - time.monotonic()))
     if raised:
         raise raised[0]
     # One that comes after all must not change what was given.
