@@ -45,13 +45,8 @@ def _shown(health: EngineHealth) -> str:
     return "\n".join(["its last words:", *said[-_SHOWN:]]) if said else "it said nothing that tells why"
 
 
-def _mended_by_up(seen: tuple[str, str, str], known: Diagnosis | None) -> Seen:
-    """A fault of level `fail`, with what its known cause asks for done first.
-
-    Args:
-        seen: title, detail, hint.
-    """
-    title, detail, hint = seen
+def _with_cause(title: str, detail: str, hint: str, known: Diagnosis | None) -> Seen:
+    """A fault of level `fail`; what its known cause asks for comes before `up`, where `up` alone does not mend it."""
     if known is None or known.code in _MENDED_BY_UP:
         return Seen("fail", title, detail, hint, UP, _AGAIN)
     command = known.hint if known.hint.startswith(UP) else ""
@@ -107,7 +102,7 @@ def _running(evidence: Evidence) -> Iterator[Seen]:
             )
             return
         cause = known.cause if known else panic[0][:120] if panic else ""
-        yield _mended_by_up((f"the engine is not running: {of}: {cause}", _shown(health), ""), known)
+        yield _with_cause(f"the engine is not running: {of}: {cause}", _shown(health), "", known)
 
 
 def _container(evidence: Evidence) -> Iterator[Seen]:
@@ -131,7 +126,7 @@ def _ready(evidence: Evidence) -> Iterator[Seen]:
     title = f"the engine is not ready: :{evidence.ours('health')}/ready says {says}" + (
         f": {known.cause}" if known else ""
     )
-    yield _mended_by_up((title, _shown(health), f"restart it; what it says: {_LOGS}"), known)
+    yield _with_cause(title, _shown(health), f"restart it; what it says: {_LOGS}", known)
 
 
 def _api(evidence: Evidence) -> Iterator[Seen]:
