@@ -255,11 +255,14 @@ def _failing_ancestor(name: str, after: Mapping[str, tuple[str, ...]], levels: M
 
 
 def _root(name: str, follows: Mapping[str, str]) -> str:
+    """The cause at the end of the chain; empty for two that explain each other, which are both told."""
     seen = {name}
-    while follows[name] in follows and follows[name] not in seen:
+    while follows.get(name):
         name = follows[name]
+        if name in seen:
+            return ""
         seen.add(name)
-    return follows[name]
+    return name
 
 
 def _in_order(findings: Sequence[Finding]) -> list[Finding]:
