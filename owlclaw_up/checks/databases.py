@@ -72,7 +72,11 @@ def timezone(
     if not zone or zone in UTC_NAMES:
         return
     role, name = sql_name(wanted.role), sql_name(wanted.name)
-    why = f"ALTER ROLE {role} IN DATABASE {name} SET timezone = ..." if seen.role_timezone else "the server's settings"
+    why = (
+        f"ALTER ROLE {role} IN DATABASE {name} SET timezone = ..."
+        if seen.role_timezone
+        else "the database's or the server's settings"
+    )
     hint = mend if mend.endswith("init") else f"{mend} sets UTC for that role in that database"
     level = "fail" if wanted.name == HATCHET_DATABASE else "warn"
     title = f"sessions of {wanted.role} in {wanted.name} are in {zone}, not UTC"
