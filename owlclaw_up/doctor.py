@@ -15,6 +15,7 @@ from owlclaw_up.errors import APPLY_FAILED, UpError, UsageError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DOCTOR, Facts, gather
 from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.resources import load_per_core
 from owlclaw_up.model import (
     Action,
     Decision,
@@ -32,6 +33,9 @@ from owlclaw_up.project import Project
 from owlclaw_up.receipts import Ledger, project_lock
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps import build
+
+# How much longer probes may take where every core is wanted by many.
+_MOST_SLACK = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +83,10 @@ def look(project: Project, listener: Listener = silent, only: Collection[str] = 
         for probe in check.probes:
             patience[probe] = max(patience.get(probe, 0.0), check.patience)
     also = DOCTOR & patience.keys()
+    slack = _slack()
     facts = gather(
-        project.host, project.settings, project.ledger, also=also, patience=lambda name: patience.get(name, PATIENCE)
+        project.host, project.settings, project.ledger, also=also,
+        patience=lambda name: slack * patience.get(name, PATIENCE),
     )  # fmt: skip
     evidence = _evidence(project, facts)
     stopped_by = check_of(evidence.error) if evidence.error else ""
@@ -88,6 +94,11 @@ def look(project: Project, listener: Listener = silent, only: Collection[str] = 
     project.learn_secrets()
     findings = tuple(reworded(f, project.redact) for f in diagnosis.findings)
     return Looked(evidence, dataclasses.replace(diagnosis, findings=findings), clock.monotonic() - begun)
+
+
+def _slack() -> float:
+    """Of whom a busy machine makes late, a verdict is not to be had sooner: what hangs is told from what waits for its turn."""
+    return min(_MOST_SLACK, max(1.0, load_per_core() / 2))
 
 
 def _evidence(project: Project, facts: Facts) -> Evidence:

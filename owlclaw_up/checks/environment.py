@@ -102,6 +102,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "environment.up", "an up could begin", "`up` ends with exit 3", "something in its way that has no check of its own",
         "nothing can be brought up until it is out of the way", "owlclaw-up plan", _rest,
+        # On what could not be looked at, nothing is said.
+        ("ports", "stack", "servers", "docker", "engines", "dotenv"),
     ),
     Check(
         "environment.begun", "no up was interrupted", "half of an environment stands",

@@ -177,3 +177,11 @@ def size_of(folder: Path, until: float) -> Size:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
     return Size(total)
+
+
+def load_per_core() -> float:
+    """How many processes want each core, on average of the last minute; 0.0 where the system does not say."""
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (OSError, AttributeError):
+        return 0.0
