@@ -9,7 +9,7 @@ from typing import Any
 
 from owlclaw_up.checks import BY_ID, CHECKS
 from owlclaw_up.checks.base import PATIENCE, Diagnosis, Evidence, Fix, examine, reworded
-from owlclaw_up.checks.preconditions import check_of
+from owlclaw_up.checks.preconditions import REST, check_of
 from owlclaw_up.environment import arrange, both, evidence_of, logger, silent, up
 from owlclaw_up.errors import APPLY_FAILED, UpError, UsageError
 from owlclaw_up.executor import apply
@@ -141,7 +141,7 @@ def outcome_of(project: Project, looked: Looked, *, strict: bool = False, data: 
 def of_failure(error: UpError, project: Project | None = None) -> Outcome:
     """What there is to say where settings or state cannot even be read; an error of usage stays one."""
     name = check_of(error)
-    if name not in BY_ID or (isinstance(error, UsageError) and not name.startswith("environment.")):
+    if name not in BY_ID or (isinstance(error, UsageError) and name == REST):
         return Outcome("doctor", "failed", error.exit_code, error=error, project=project.root if project else None)
     check = BY_ID[name]
     finding = Finding(name, "fail", error.message, error.detail, error.hint, "", check.why)
