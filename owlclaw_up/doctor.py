@@ -146,7 +146,8 @@ def of_failure(error: UpError, project: Project | None = None) -> Outcome:
     check = BY_ID[name]
     finding = Finding(name, "fail", error.message, error.detail, error.hint, "", check.why)
     root = project.root if project else None
-    return Outcome("doctor", "failed", 1, findings=(finding,), project=root, data={"checks": len(CHECKS), "idle": []})
+    data = {"checks": len(CHECKS), "counts": {"fail": 1}, "idle": []}
+    return Outcome("doctor", "failed", 1, findings=(finding,), project=root, data=data)
 
 
 def preview(looked: Looked) -> list[dict[str, Any]]:

@@ -198,7 +198,10 @@ def examine(
         for name, looks in seen.items()
         for s in looks
     ]  # fmt: skip
-    fixes = tuple((name, s.fix) for name, looks in seen.items() for s in looks if s.fix)
+    # What is only worth knowing is left as it is, unless it was asked for by its name.
+    fixes = tuple(
+        (name, s.fix) for name, looks in seen.items() for s in looks if s.fix and (s.level != "info" or name in only)
+    )
     return Diagnosis(tuple(_in_order(findings)), fixes, tuple(name for name, looks in seen.items() if not looks))
 
 

@@ -72,6 +72,7 @@ def test_state_that_was_cut_off(standing: Patient) -> None:
         screen = standing.cli("doctor")
         assert screen.code == 1
         assert screen.stdout.splitlines()[0].startswith("x FAILURE environment.state: ")
+        assert screen.stdout.splitlines()[-1].endswith(": 1 failure")
     finally:
         state.write_bytes(whole)
     assert standing.well()
