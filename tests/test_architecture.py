@@ -101,7 +101,13 @@ MAY: dict[str, set[str]] = {
 VENDORS: dict[str, tuple[str, ...]] = {
     "alembic": ("host/migrations.py", "host/migration_errors.py", "baseline/"),
     "sqlalchemy": ("baseline/",),
-    "psycopg": ("host/postgres.py", "host/postgres_inspection.py", "host/postgres_repair.py", "host/swap.py", "testing/databases.py"),
+    "psycopg": (
+        "host/postgres.py",
+        "host/postgres_inspection.py",
+        "host/postgres_repair.py",
+        "host/swap.py",
+        "testing/databases.py",
+    ),
     "docker": ("host/docker.py", "host/docker_engines.py"),
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),
