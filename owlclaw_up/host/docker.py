@@ -6,6 +6,7 @@ What the engine refuses becomes an error of ours here, its own words in the deta
 from __future__ import annotations
 
 import contextlib
+import secrets
 import tarfile
 import tempfile
 import threading
@@ -260,10 +261,16 @@ class DockerEngine:
             options: dict[str, Any] = {"network_mode": network, "log_config": {"Type": "none"}}
             if network != "host":
                 options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
-            created = self._client.create_container(
-                image, command=list(argv[1:]), entrypoint=[argv[0]], environment=dict(env),
-                labels=dict(labels), host_config=self._client.create_host_config(**options),
-            )["Id"]  # fmt: skip
+            created = f"owlclaw-up-{secrets.token_hex(6)}"
+            try:
+                self._client.create_container(
+                    image, command=list(argv[1:]), entrypoint=[argv[0]], environment=dict(env), name=created,
+                    labels=dict(labels), host_config=self._client.create_host_config(**options),
+                )  # fmt: skip
+            except BaseException:
+                # An interrupt comes while the engine is making it, or just has.
+                self.remove_container(created)
+                raise
         try:
             with self._translated(f"run {argv[0]} in a container of {image}"):
                 streams = self._client.attach(created, stdout=True, stderr=True, stream=True, logs=False, demux=True)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,10 @@ def test_grpc_takes_a_proxy_where_it_is_said_to() -> None:
             child.stdin.write(json.dumps({"env": env, "target": f"{host}:{target.port}"}) + "\n")
             child.stdin.flush()
             assert child.stdout.readline() == "asked\n"
+            deadline = time.monotonic() + 5
+            while not (proxy.calls or target.calls) and time.monotonic() < deadline:
+                # Its own thread counts.
+                time.sleep(0.01)
             assert (proxy.calls > 0) != (target.calls > 0), variables
             really.append(proxy.calls > 0)
             proxy.server.close()
