@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from owlclaw_up.errors import BinaryNotRunnable, EngineUnusable
 from owlclaw_up.host.base import Processes
@@ -18,6 +19,8 @@ from owlclaw_up.spec import EngineBinaries
 
 BINARIES = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
 ASSETS = "static-assets"
+# Beside the binaries of an engine that came out of an image.
+MANIFEST = "manifest.json"
 # A build that nobody stamped: hatchet, cmd/hatchet-lite/main.go.
 UNSTAMPED = "v0.1.0-alpha.0"
 # ELF e_machine: System V ABI.
@@ -84,6 +87,11 @@ def inspect(directory: Path, source: str, processes: Processes) -> EngineBinarie
         return refused(
             "engine-not-runnable", f"{directory / 'hatchet-lite'} --version says: {said}", f"ls -l {directory}"
         )
+    damaged = _damaged(directory)
+    if damaged:
+        return refused(
+            "engine-damaged", f"{damaged} is not as it was when it was taken out of its image", "owlclaw-up engine pull"
+        )
     assets = directory / ASSETS
     return EngineBinaries(directory, source, version, assets if (assets / "index.html").is_file() else None)
 
@@ -114,6 +122,27 @@ def cached(processes: Processes) -> list[EngineBinaries | EngineRefused]:
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")] if root.is_dir() else []
     folders.sort(key=lambda p: version_tuple(p.name), reverse=True)
     return [inspect(folder, "engine cache", processes) for folder in folders]
+
+
+def manifest_of(directory: Path) -> dict[str, Any]:
+    """What is on record of an engine that came out of an image: `image`, `digest`, and `files` with size, time and hash."""
+    try:
+        document = json.loads((directory / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) and isinstance(document.get("files"), dict) else {}
+
+
+def _damaged(directory: Path) -> str:
+    """The first file that has another size or time than on record; hashing them all would cost every `up` half a second."""
+    for name, kept in manifest_of(directory).get("files", {}).items():
+        try:
+            info = (directory / name).stat()
+        except OSError:
+            return str(directory / name)
+        if (info.st_size, info.st_mtime_ns) != (kept["size"], kept["mtime_ns"]):
+            return str(directory / name)
+    return ""
 
 
 def import_engine(source: Path, processes: Processes) -> tuple[EngineBinaries, bool]:
