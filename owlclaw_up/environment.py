@@ -18,6 +18,7 @@ from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
+from owlclaw_up.last_up import UpRecord
 from owlclaw_up.model import (
     Action,
     Decided,
@@ -102,15 +103,34 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
 
 def up(project: Project, listener: Listener = silent, *, dry_run: bool = False, command: str = "up") -> Outcome:
     """Bring the environment up and prove it; with `dry_run`, only say what would be done."""
+    if dry_run:
+        return _dry_run(project, command)
+    record = UpRecord(project, command)
+    try:
+        outcome = _up(project, both(record, listener), command)
+    except KeyboardInterrupt:
+        record.interrupted()
+        raise
+    record.keep(outcome)
+    return outcome
+
+
+def _dry_run(project: Project, command: str) -> Outcome:
+    begun = project.host.clock.monotonic()
+    try:
+        prepared = prepare(project)
+        return _planned(project, prepared, command, project.host.clock.monotonic() - begun)
+    except UpError as error:
+        return failure(project, command, error, project.host.clock.monotonic() - begun)
+
+
+def _up(project: Project, listener: Listener, command: str) -> Outcome:
     begun = project.host.clock.monotonic()
 
     def seconds() -> float:
         return project.host.clock.monotonic() - begun
 
     try:
-        if dry_run:
-            prepared = prepare(project)
-            return _planned(project, prepared, command, seconds())
         deadline = Deadline(project.settings.timeout.value, project.host.clock)
         # A precondition must leave nothing behind, so a new project is looked at before its folder is made.
         first = None if project.ledger.exists else prepare(project)
@@ -170,8 +190,10 @@ def _apply_up(
     token, told = project.ledger.vault.token, both(logger(project, command), listener)
     reports, run, error = apply(prepared.plan, project.host, deadline, told)
     disproved = run.smoke is not None and run.smoke.status == "failed"
+    passed = deadline.passed
     settled = settle(project, spec, facts, token, error, disproved=disproved, listener=told)
-    error, reports = settled.error, reports + settled.reports
+    error = settled.error
+    reports += [dataclasses.replace(report, began=passed + report.began) for report in settled.reports]
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)
     findings = tuple(run.findings) + settled.findings + _findings(project, facts, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from owlclaw_up.errors import APPLY_FAILED, PRECONDITION, UpError
@@ -18,24 +19,27 @@ def apply(
     """Apply every step that has something to do.
 
     Args:
-        deadline: shared by every wait of every step.
+        deadline: shared by every wait of every step; set when the command began.
 
     Returns:
         A report per step, what the steps found on their way, and the error that stopped it.
     """
     run = Run(host, deadline, lambda text: None, listener)
+    early: dict[str, float] = {}
     try:
         for step, planned in plan.steps:
             if isinstance(step, EarlyStep) and planned.change.action not in (Action.UNCHANGED, Action.SKIP):
+                early[step.id] = deadline.passed
                 step.begin(run)
-        reports, error = _walk(plan, run, listener)
+        reports, error = _walk(plan, run, listener, early)
     finally:
         run.close()
     return reports, run, error
 
 
-def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], UpError | None]:
-    host = run.host
+def _walk(
+    plan: Plan, run: Run, listener: Listener, early: Mapping[str, float]
+) -> tuple[list[StepReport], UpError | None]:  # fmt: skip
     reports: list[StepReport] = []
     error: UpError | None = None
     changed = False
@@ -46,13 +50,13 @@ def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], U
             continue
         if change.action is Action.SKIP or (change.action is Action.UNCHANGED and not _outdated(step)):
             status = "done" if change.action is Action.UNCHANGED else "skipped"
-            report = StepReport(step.id, step.title, change.action, status, 0.0, change.summary)
+            report = StepReport(step.id, step.title, change.action, status, 0.0, change.summary, run.deadline.passed)
             reports.append(report)
             listener(StepFinished(report))
             continue
         listener(StepStarted(step.id, step.title))
         run.say = partial(_progress, listener, step.id)
-        begun = host.clock.monotonic()
+        began = run.deadline.passed
         try:
             applied = step.apply(run)
         except UpError as failure:
@@ -60,14 +64,12 @@ def _walk(plan: Plan, run: Run, listener: Listener) -> tuple[list[StepReport], U
             if changed and failure.exit_code == PRECONDITION:
                 # Found too late to say that nothing was changed.
                 error.exit_code = APPLY_FAILED
-            report = StepReport(
-                step.id, step.title, change.action, "failed", host.clock.monotonic() - begun, failure.message
-            )
+            action, status, detail = change.action, "failed", failure.message
         else:
-            report = StepReport(
-                step.id, step.title, applied.action, "done", host.clock.monotonic() - begun, applied.detail
-            )
-            changed = changed or applied.action not in (Action.UNCHANGED, Action.SKIP, Action.RUN)
+            action, status, detail = applied.action, "done", applied.detail
+            changed = changed or action not in (Action.UNCHANGED, Action.SKIP, Action.RUN)
+        seconds = run.deadline.passed - began
+        report = StepReport(step.id, step.title, action, status, seconds, detail, began, early.get(step.id))
         reports.append(report)
         listener(StepFinished(report))
     return reports, error

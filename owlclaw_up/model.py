@@ -170,7 +170,12 @@ def unchanged(summary: str, reason: str = "") -> Change:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What became of one step."""
+    """What became of one step.
+
+    Attributes:
+        began: seconds after the command's begin.
+        early: the same of something slow of it that began before its turn, beside other steps; None where nothing did.
+    """
 
     id: str
     title: str
@@ -178,6 +183,8 @@ class StepReport:
     status: str
     seconds: float
     detail: str
+    began: float = 0.0
+    early: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ of a URL). What a view prints and what an error keeps in `detail` goes through h
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
 from urllib.parse import quote
 
 MASK = "***"
@@ -44,3 +47,15 @@ class Redactor:
         text = _KEYSET.sub(MASK, text)
         text = _URL_PASSWORD.sub(rf"\g<head>{MASK}", text)
         return _KEYWORD_PASSWORD.sub(rf"\g<head>{MASK}", text)
+
+    def within(self, value: Any) -> Any:
+        """A value with every text in it masked: of frozen dataclasses, mappings (their keys stay), lists and tuples."""
+        if type(value) is str:
+            return self(value)
+        if isinstance(value, Mapping):
+            return {key: self.within(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.within(inner) for inner in value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.replace(value, **{f.name: self.within(getattr(value, f.name)) for f in fields(value)})
+        return value

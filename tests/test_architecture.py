@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "executor": ("executor",),
     "environment": (
         "project",
+        "last_up",
         "standing",
         "environment",
         "databases",
@@ -81,7 +82,8 @@ MAY: dict[str, set[str]] = {
     "checks": _BELOW_FACTS | {"facts", "record", "steps", "modes"},
     "planner": {"model", "facts", "steps"},
     "executor": {"errors", "model", "base", "host", "planner", "steps"},
-    "environment": _BELOW_FACTS | {"facts", "record", "checks", "steps", "modes", "planner", "executor"},
+    "environment": _BELOW_FACTS
+    | {"facade", "facts", "record", "logs", "checks", "steps", "modes", "planner", "executor"},
     "client": {"errors", "model", "text"},
     # Programs of their own, run as files: they know the client, as an application does.
     "proof": {"client", "facade", "text"},

@@ -201,7 +201,13 @@ class Deadline:
     def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds = seconds
         self.clock = clock
-        self._end = clock.monotonic() + seconds
+        self._begun = clock.monotonic()
+        self._end = self._begun + seconds
+
+    @property
+    def passed(self) -> float:
+        """Seconds since it was set."""
+        return self.clock.monotonic() - self._begun
 
     def left(self, at_most: float | None = None) -> float:
         """Seconds left, never below 0.1, and never above `at_most`."""

@@ -28,6 +28,8 @@ def document(outcome: Outcome) -> dict[str, Any]:
                 "status": s.status,
                 "seconds": round(s.seconds, 3),
                 "detail": s.detail,
+                "began": round(s.began, 3),
+                "early": None if s.early is None else round(s.early, 3),
             }
             for s in outcome.steps
         ],

@@ -104,7 +104,7 @@ def test_steps_go_in_their_order_and_tell_what_they_did(tmp_path: Path) -> None:
     assert walked.error is None
     assert walked.reports == [
         StepReport("a", "A", Action.CREATE, "done", 0.5, "did a"),
-        StepReport("b", "B", Action.UPDATE, "done", 0.0, "did b"),
+        StepReport("b", "B", Action.UPDATE, "done", 0.0, "did b", 0.5),
     ]
     assert walked.events == [
         StepStarted("a", "A"), StepFinished(walked.reports[0]), StepStarted("b", "B"), StepFinished(walked.reports[1]),
@@ -176,6 +176,20 @@ def test_early_steps_begin_before_all_and_are_closed_at_the_end(tmp_path: Path) 
     diary: list[str] = []
     walk([FakeStep("a", diary), FakeEarlyStep("b", diary), FakeEarlyStep("c", diary, Action.UNCHANGED)], tmp_path)
     assert diary == ["begin b", "a", "b", "close b"]
+
+
+def test_reports_say_when_a_step_began_and_what_of_it_began_early(tmp_path: Path) -> None:
+    diary: list[str] = []
+    clock = FakeClock()
+    steps = [
+        FakeStep("a", diary, seconds=0.5),
+        FakeStep("b", diary, Action.UNCHANGED),
+        FakeEarlyStep("c", diary, seconds=2),
+    ]
+    deadline = Deadline(60, clock)
+    clock.sleep(0.25)
+    reports, _, _ = apply(plan(steps, make_facts(tmp_path)), make_host(clock=clock), deadline, lambda event: None)
+    assert [(r.began, r.seconds, r.early) for r in reports] == [(0.25, 0.5, None), (0.75, 0, None), (0.75, 2, 0.25)]
 
 
 @pytest.mark.parametrize("end", [ApplyFailed("x", "y"), PreconditionError("z")])

@@ -77,7 +77,7 @@ def test_the_document_of_a_success() -> None:
     assert made["steps"] == [
         {
             "id": "database.hatchet", "title": "Database hatchet", "action": "create", "status": "done",
-            "seconds": 0.05, "detail": "role, database",
+            "seconds": 0.05, "detail": "role, database", "began": 0.0, "early": None,
         }
     ]  # fmt: skip
     assert made["endpoints"] == dict(OK.endpoints)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from owlclaw_up.model import Finding, Mode
 from owlclaw_up.redaction import MASK, Redactor
 from tests.unit.fakes import make_token
 
@@ -114,3 +115,15 @@ ORDINARY = [
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_stays(text: str) -> None:
     assert Redactor(["a-secret-of-ours"])(text) == text
+
+
+def test_every_text_within_a_value() -> None:
+    redact = Redactor(["geheim"])
+    finding = Finding("env.shadow", "warn", "geheim wins", detail="x=geheim")
+    masked = redact.within({"geheim": ["geheim", 5, None], "mode": Mode.NATIVE, "findings": (finding,)})
+    assert masked == {
+        "geheim": [MASK, 5, None],
+        "mode": Mode.NATIVE,
+        "findings": (Finding("env.shadow", "warn", f"{MASK} wins", detail=f"x={MASK}"),),
+    }
+    assert type(masked["mode"]) is Mode
