@@ -13,7 +13,7 @@ from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.engine_upgrade import settle
-from owlclaw_up.errors import PRECONDITION, PullFailed, UpError
+from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
@@ -42,11 +42,13 @@ from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
+from owlclaw_up.spec import APPLICATION_DATABASE, NativeEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
+from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
+from owlclaw_up.steps.engine_fetch import FetchEngine
 from owlclaw_up.steps.smoke import Prove, kept_smoke
 
 
@@ -70,7 +72,15 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         UpError: a precondition is not met.
     """
     facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
-    return Prepared(facts, decision, spec, plan(build(spec, project.ledger), facts))
+    steps = build(spec, project.ledger)
+    return Prepared(facts, decision, spec, plan([*_first(project, spec), *steps], facts))
+
+
+def _first(project: Project, spec: StackSpec) -> list[Step]:
+    """What must be here before the rest can be planned for good: the engine says its version itself."""
+    if isinstance(spec.engine, NativeEngine) and not spec.engine.binaries.here:
+        return [FetchEngine(project.settings)]
+    return []
 
 
 def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple[Facts, Decision, StackSpec]:
@@ -145,7 +155,7 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
             fresh = not project.ledger.exists
             moves: list[Move] = []
             while True:
-                outcome = _apply_up(project, prepared, deadline, listener, command, seconds)
+                outcome = _apply_up(project, prepared, moves, deadline, listener, command, seconds)
                 moved = _moves_on(prepared, outcome.error)
                 moves += moved
                 try:
@@ -165,9 +175,12 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
 
 def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
     """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or not error.moves_on:
+    if not isinstance(error, PullFailed) or prepared.decision.source not in ("auto", "state"):
         return []
-    if prepared.decision.source not in ("auto", "state") or prepared.spec.compose is None:
+    if isinstance(error, EnginePullFailed):
+        # Nobody asked for that engine: whatever is wrong with it, the next mode goes around it.
+        return [Move(Mode.NATIVE, error.message)]
+    if not error.moves_on or prepared.spec.compose is None:
         return []
     of_engine = error.image == prepared.spec.compose.images["hatchet"]
     modes = (Mode.FULL, Mode.HATCHET_ONLY) if of_engine else (Mode.FULL,)
@@ -175,11 +188,20 @@ def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
 
 
 def _apply_up(
-    project: Project, prepared: Prepared, deadline: Deadline, listener: Listener, command: str,
+    project: Project, prepared: Prepared, moves: Sequence[Move], deadline: Deadline, listener: Listener, command: str,
     seconds: Callable[[], float],
 ) -> Outcome:  # fmt: skip
+    listener(Decided(prepared.decision, prepared.plan.planned))
+    fetched: list[StepReport] = []
+    if _first(project, prepared.spec):
+        project.ledger.prepare()
+        only = Plan(prepared.plan.steps[:1])
+        fetched, _, error = apply(only, project.host, deadline, both(logger(project, command), listener))
+        if error is not None:
+            failed, chosen = failure(project, command, error, seconds()), prepared.decision
+            return dataclasses.replace(failed, mode=chosen.mode, decision=chosen, steps=tuple(fetched))
+        prepared = prepare(project, moves)
     facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
-    listener(Decided(decision, prepared.plan.planned))
     notes = list(_notes(prepared))
     for note in notes:
         listener(Note(note))
@@ -193,6 +215,7 @@ def _apply_up(
     passed = deadline.passed
     settled = settle(project, spec, facts, token, error, disproved=disproved, listener=told)
     error = settled.error
+    reports = fetched + reports
     reports += [dataclasses.replace(report, began=passed + report.began) for report in settled.reports]
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)

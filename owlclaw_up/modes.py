@@ -25,7 +25,7 @@ from owlclaw_up.spec import (
 )
 
 NAME_ENGINE = "OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
-_GET_ENGINE = f"owlclaw-up engine import DIR, or {NAME_ENGINE}"
+_GET_ENGINE = f"owlclaw-up engine pull, owlclaw-up engine import DIR, or {NAME_ENGINE}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
     for engine in found(facts.engines) or ():
         if isinstance(engine, EngineBinaries):
             sdk = found(facts.sdk)
-            if sdk and version_tuple(engine.version) < version_tuple(sdk.floor):
+            # What is not here yet says its version once it is.
+            if engine.here and sdk and version_tuple(engine.version) < version_tuple(sdk.floor):
                 stamped = "was built without a version stamp" if engine.version == UNSTAMPED else "is too old"
                 return Obstacle(
                     f"the engine in {engine.directory} ({engine.version}) {stamped}: hatchet-sdk {sdk.version} "
@@ -225,6 +226,8 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
     if mode is Mode.NATIVE:
         engine = usable_engine(facts)
         assert isinstance(engine, EngineBinaries)
+        if not engine.here:
+            return f"no mode with Docker can be used, and the engine can be taken out of its image ({settings.hatchet_image.value})"
         return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"
     return "nothing durable can be had here; tasks run in your own process only"
 

@@ -52,13 +52,17 @@ class Ports:
         }
 
 
+# The source of an engine that could be taken out of its image.
+FETCHED = "its image"
+
+
 @dataclass(frozen=True)
 class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`.
-        version: what `hatchet-lite --version` says.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED` for one that is not here yet.
+        version: what `hatchet-lite --version` says; of one that is not here yet, its image's tag.
         assets: folder of the dashboard's files, None where the engine came without.
     """
 
@@ -66,6 +70,11 @@ class EngineBinaries:
     source: str
     version: str
     assets: Path | None
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine already."""
+        return self.source != FETCHED
 
     @property
     def lite(self) -> Path:

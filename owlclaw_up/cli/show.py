@@ -159,7 +159,7 @@ def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:
 def pull_engine(ui: Ui, project: Project, listener: Listener) -> Outcome:
     """Take the engine out of the image that the settings name, into the user's cache."""
     from owlclaw_up.host.engine_pull import EnginePull
-    from owlclaw_up.steps.images import on_mirror
+    from owlclaw_up.host.image_names import on_mirror
 
     settings, host = project.settings, project.host
     image = settings.hatchet_image.value

@@ -17,12 +17,13 @@ from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
 from owlclaw_up.host.embedded import find_binaries
+from owlclaw_up.host.image_names import leaves_machine, on_mirror
 from owlclaw_up.host.local import available_memory, look_at_port, port_owners
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import EngineBinaries, PostgresBinaries
+from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
@@ -93,8 +94,16 @@ def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
 
 
 def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
+    """Engines at hand; where there is none, the one that could be fetched comes last."""
     kept = ledger.recall("engine").get("directory")
-    return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
+    named = settings.engine_dir.value
+    looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
+    image = on_mirror(settings.hatchet_image.value, settings.registry_mirror.value)
+    at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
+    if named is None and not at_hand and engines.image_machine() and not (settings.offline.value and leaves_machine(image)):
+        version = settings.hatchet_image.value.rpartition(":")[2]
+        looked.append(EngineBinaries(engines.cache_dir(), FETCHED, version, None))
+    return looked
 
 
 def look_for_binaries(host: Host, ledger: Ledger) -> Fact[tuple[PostgresBinaries, ...]]:

@@ -17,12 +17,20 @@ from pathlib import Path
 from owlclaw_up.errors import EnginePullFailed, EngineUnusable
 from owlclaw_up.host.base import Clock, Processes
 from owlclaw_up.host.engine_image import BrokenLayer, UnsafeImage, unpack
-from owlclaw_up.host.engines import ASSETS, BINARIES, MANIFEST, EngineRefused, cache_dir, inspect, manifest_of
-from owlclaw_up.host.oci import ImageSource, Manifest, docker_login, parse_reference
+from owlclaw_up.host.engines import (
+    ASSETS,
+    BINARIES,
+    MANIFEST,
+    EngineRefused,
+    cache_dir,
+    image_machine,
+    inspect,
+    manifest_of,
+)
+from owlclaw_up.host.image_names import parse_reference
+from owlclaw_up.host.oci import ImageSource, Manifest, docker_login
 from owlclaw_up.spec import EngineBinaries
 
-# The names of machines in images: opencontainers/image-spec, Go's GOARCH.
-_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 # Packed layers stay until the end, beside what is unpacked.
 _ROOM = 4
 _LOCK_POLL = 0.2
@@ -69,7 +77,9 @@ class EnginePull:
         """
         import filelock
 
-        machine = self._machine()
+        machine = image_machine()
+        if not machine:
+            raise self._failed("platform", f"it holds binaries for Linux, this is {platform.system()} {platform.machine()}")
         root = cache_dir()
         kept = self._there(root, image=self.image)
         if kept is not None:
@@ -98,14 +108,6 @@ class EnginePull:
         finally:
             source.close()
             lock.release()
-
-    def _machine(self) -> str:
-        machine = _MACHINES.get(platform.machine().lower())
-        if platform.system() != "Linux" or machine is None:
-            raise self._failed(
-                "platform", f"it holds binaries for Linux, this is {platform.system()} {platform.machine()}"
-            )
-        return machine
 
     def _acquire(self, lock: object) -> None:
         """Wait for another pull: it may well be of the same image."""

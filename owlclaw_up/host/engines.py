@@ -26,6 +26,7 @@ UNSTAMPED = "v0.1.0-alpha.0"
 # ELF e_machine: System V ABI.
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x28: "arm", 0x03: "i386"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
+_IMAGE_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 # The whole of it becomes a folder's name in the cache.
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+.][A-Za-z0-9.+-]*)?")
 
@@ -45,6 +46,11 @@ def version_tuple(text: str) -> tuple[int, int, int]:
     """`v0.104.7` -> (0, 104, 7); (0, 0, 0) for anything else."""
     match = _VERSION.match(text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
+
+
+def image_machine() -> str:
+    """This machine as images name it (image-spec: GOARCH); empty where the binaries of Hatchet's image do not run."""
+    return _IMAGE_MACHINES.get(platform.machine().lower(), "") if platform.system() == "Linux" else ""
 
 
 def cache_dir() -> Path:

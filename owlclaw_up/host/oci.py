@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import EnginePullFailed
-from owlclaw_up.host.base import Clock, on_this_machine
+from owlclaw_up.host.base import Clock
+from owlclaw_up.host.image_names import Reference
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -35,47 +36,8 @@ _CHUNK = 1 << 18
 # Tries of one request, and the longest that a registry may have us wait between two.
 _TRIES, _LONGEST_WAIT = 5, 60.0
 _CONNECT, _READ = 10.0, 30.0
-_HUB_API = "registry-1.docker.io"
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An image's name, taken apart.
-
-    Attributes:
-        registry: host, with the port where there is one.
-        at: a tag or a digest.
-    """
-
-    registry: str
-    repository: str
-    at: str
-
-    @property
-    def plain(self) -> bool:
-        """Whether the registry is spoken to without TLS: on loopback, as Docker does."""
-        return on_this_machine(self.registry.rpartition(":")[0] or self.registry) or on_this_machine(self.registry)
-
-    @property
-    def base(self) -> str:
-        host = _HUB_API if self.registry == "docker.io" else self.registry
-        return f"{'http' if self.plain else 'https'}://{host}/v2/{self.repository}"
-
-
-def parse_reference(name: str) -> Reference:
-    """`host:5000/a/b:tag`, `a/b@sha256:...`, `postgres`: as Docker reads them."""
-    name, at_sign, digest = name.partition("@")
-    head, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        head, tag = name, "latest"
-    first, slash, rest = head.partition("/")
-    named = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    registry, repository = (first, rest) if named else ("docker.io", head)
-    if registry in ("docker.io", "index.docker.io"):
-        registry, repository = "docker.io", repository if "/" in repository else f"library/{repository}"
-    return Reference(registry, repository, digest if at_sign else tag)
 
 
 @dataclass(frozen=True)
