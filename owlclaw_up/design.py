@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from owlclaw_up.cluster_design import fellows, pool_shares, refuse_elsewhere
 from owlclaw_up.compose_design import COMPOSE_FILES, adoptable, compose_spec, learn_by_hand, published_ports
 from owlclaw_up.errors import (
     DatabaseNotOurs,
@@ -27,6 +28,7 @@ from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
+    CONTAINER_MAX_CONNECTIONS,
     EMBEDDED_MAX_CONNECTIONS,
     HATCHET_DATABASE,
     TENANT_ID,
@@ -43,8 +45,6 @@ from owlclaw_up.upgrade_record import refuse_older
 
 # Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
 BTREE_GIST_MIGRATION = 20260522014401
-# Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
-_POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
 _PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
 _PURPOSES = {
     "dashboard": "the dashboard",
@@ -72,6 +72,7 @@ def design(
         PortTaken, PortDenied, NoFreePort: a public port cannot be had.
         RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
     """
+    refuse_elsewhere(settings, decision.mode)
     check_env_file(facts)
     compose = compose_spec(facts, decision.mode, settings, ledger)
     if compose is not None and compose.adopted:
@@ -82,12 +83,12 @@ def design(
     engine_spec: EngineSpec | None = None
     if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
-        free = postgres.max_connections - _KEPT_FREE
+        shares = pool_shares(facts, settings, ledger, decision.mode, postgres.max_connections)
         told: dict[str, Any] = {
             "admin_email": ADMIN_EMAIL,
             "admin_password": settings.admin_password.value or ledger.password("dashboard"),
             "tenant": TENANT_ID,
-            "max_conns": max(5, min(50, free // _POOLS - _POOL_EXTRA)),
+            "max_conns": shares[0],
             "rabbitmq": settings.rabbitmq_url.value,
         }
         if compose is not None:
@@ -97,7 +98,7 @@ def design(
             assert isinstance(binaries, EngineBinaries)
             seen = on_server.databases.get(HATCHET_DATABASE)
             refuse_older(ledger, postgres, binaries.version, str(binaries.directory), seen)
-            engine_spec = NativeEngine(**told, binaries=binaries)
+            engine_spec = NativeEngine(**told, binaries=binaries, fellows=fellows(facts, shares, ports.postgres))
     return StackSpec(
         project=ledger.project,
         state_dir=ledger.directory,
@@ -214,11 +215,14 @@ def _postgres_spec(
         )  # fmt: skip
     admin = ServerLogin("127.0.0.1", ports.postgres, SUPERUSER, ledger.password(SUPERUSER))
     if mode is Mode.FULL:
-        return PostgresSpec("container", admin, "container", EMBEDDED_MAX_CONNECTIONS)
+        return PostgresSpec("container", admin, "container", CONTAINER_MAX_CONNECTIONS)
     binaries, docker = found(facts.postgres_binaries), found(facts.docker)
+    # One that an earlier version has started allows fewer until it is started anew.
+    running = found(facts.our_stack.on_server.server) if facts.our_stack.server_process else None
     bridge = docker.look if mode is Mode.HATCHET_ONLY and docker else None
+    most = running.max_connections if running else EMBEDDED_MAX_CONNECTIONS
     return PostgresSpec(
-        "embedded", admin, "embedded", EMBEDDED_MAX_CONNECTIONS, binaries=binaries[0] if binaries else None,
+        "embedded", admin, "embedded", most, binaries=binaries[0] if binaries else None,
         bridge=bridge.gateway if bridge else "", bridge_subnet=bridge.subnet if bridge else "",
     )  # fmt: skip
 

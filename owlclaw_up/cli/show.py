@@ -36,18 +36,20 @@ def show_logs(ui: Ui, project: Project, name: str | None, follow: bool, since: s
     for container in containers:
         read = container.docker.logs(container.name, limit, moment.timestamp() if moment else None)
         lines += [{"log": container.label, "line": project.redact(line)} for line in read]
+    labels = {label for label, _ in files} | {c.label for c in containers}
+    width = 0 if name and len(labels) < 2 else max(8, *map(len, labels), 0)
     if not ui.json:
         for entry in lines:
-            print(_labelled(entry["log"], entry["line"], name))
+            print(_labelled(entry["log"], entry["line"], width))
         if follow:
             sys.stdout.flush()
             for label, line in logs.follow(files, [(c.label, c.docker.follow(c.name)) for c in containers]):
-                print(_labelled(label, project.redact(line), name), flush=True)
+                print(_labelled(label, project.redact(line), width), flush=True)
     return Outcome("logs", "ok", 0, project=project.root, data={"lines": lines})
 
 
-def _labelled(label: str, line: str, name: str | None) -> str:
-    return line if name else f"{label:<8} | {line}"
+def _labelled(label: str, line: str, width: int) -> str:
+    return f"{label:<{width}} | {line}" if width else line
 
 
 def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -> Outcome:

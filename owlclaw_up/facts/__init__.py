@@ -16,6 +16,7 @@ from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
 from owlclaw_up.facts.interpreter import PATIENCE, try_out
 from owlclaw_up.facts.machine import (
     find_engines,
+    look_at_fellow_ports,
     look_at_platform,
     look_at_ports,
     look_at_proxies,
@@ -30,6 +31,7 @@ from owlclaw_up.facts.values import (
     DatabasesLook,
     DockerFacts,
     DotenvLook,
+    EngineLook,
     EnvPlace,
     EnvPlaces,
     Facts,
@@ -67,6 +69,7 @@ __all__ = [
     "DatabasesLook",
     "DockerFacts",
     "DotenvLook",
+    "EngineLook",
     "EnvPlace",
     "EnvPlaces",
     "Facts",
@@ -143,6 +146,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": lambda: look_at_docker(host, settings, ledger),
         "ports": lambda: Found(look_at_ports(host, settings, ledger)),
+        "fellow_ports": lambda: Found(look_at_fellow_ports(host, settings, ledger)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from owlclaw_up.facts.stack import running_engine, wanted_engines
 from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
@@ -23,12 +24,17 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries
+from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries, engine_key
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
 PORT_RANGE = 200
+# Nobody types the ports of the engines beside the first; they lie above everything that the first one may move to, and
+# below what systems give to clients.
+_FELLOW_PURPOSES = ("grpc", "dashboard", *INNER_PORTS)
+FELLOW_PORTS = range(21500, 31700)
+_FELLOW_STEP, _FELLOW_PLACES = 40, 250
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -80,6 +86,32 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
         purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
         for purpose, look in looks.items()
     }
+
+
+def look_at_fellow_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[int, Mapping[str, int]]:
+    """Ports of the wanted engines beside the first, by number: the kept ones while they are free or ours, else free
+    ones; 0 where there is none.
+    """
+    asked = (settings.dashboard_port, settings.grpc_port, settings.postgres_port)
+    chosen = {port.value for port in asked if port.value} | set(ledger.state.ports.values())
+    place = zlib.crc32(str(ledger.project).encode()) % _FELLOW_PLACES
+    first = FELLOW_PORTS.start + place * _FELLOW_STEP
+    found: dict[int, Mapping[str, int]] = {}
+    for number in range(2, wanted_engines(settings, ledger) + 1):
+        kept: dict[str, int] = ledger.recall(engine_key(number)).get("ports", {})
+        if kept and running_engine(host, ledger, number) is not None:
+            found[number] = {purpose: kept[purpose] for purpose in _FELLOW_PURPOSES}
+            chosen |= set(kept.values())
+            continue
+        ports = {}
+        for purpose in _FELLOW_PURPOSES:
+            candidates = [*([kept[purpose]] if kept else []), *range(first, first + PORT_RANGE)]
+            everywhere = purpose != "grpc"
+            free = (p for p in candidates if p not in chosen and look_at_port(p, everywhere=everywhere).state == "free")
+            ports[purpose] = next(free, 0)
+            chosen.add(ports[purpose])
+        found[number] = ports
+    return found
 
 
 def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:

@@ -24,9 +24,13 @@ class ProofTasks:
     work: Task
 
 
-def define() -> ProofTasks:
-    """A client for the engine of this process's environment, and its tasks."""
-    client = HatchetClient(HatchetConfig.load(env_file=None))
+def define(host_port: str | None = None, server_url: str | None = None) -> ProofTasks:
+    """A client for the engine of this process's environment, and its tasks.
+
+    Args:
+        host_port, server_url: addresses of another engine of the same cluster.
+    """
+    client = HatchetClient(HatchetConfig.load(env_file=None, host_port=host_port, server_url=server_url))
     minutes = timedelta(minutes=5)
 
     def done(at: float) -> dict[str, Any]:
