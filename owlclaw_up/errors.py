@@ -255,6 +255,15 @@ class DumpUnusable(PreconditionError):
         self.code = code
 
 
+class ExportRefused(PreconditionError):
+    """Nothing was written for a cluster: there is nothing to hand over, or a file is in the way."""
+
+    code = "export"
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why, hint=hint)
+
+
 class BinaryNotRunnable(PreconditionError):
     code = "binary-not-runnable"
 

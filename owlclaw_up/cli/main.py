@@ -9,7 +9,7 @@ import click
 import typer
 
 from owlclaw_up import __version__
-from owlclaw_up.cli import db, engine, token
+from owlclaw_up.cli import db, engine, export, token
 from owlclaw_up.cli.options import (
     SHARED_FLAGS,
     SHARED_VALUES,
@@ -49,6 +49,7 @@ app = typer.Typer(
 app.add_typer(engine.app, name="engine")
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
+app.add_typer(export.app, name="export")
 
 
 @app.command()
