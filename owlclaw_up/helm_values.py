@@ -1,7 +1,7 @@
 """Values for Hatchet's own charts, and the Secret beside them, as text. Pure.
 
 Read from the charts' sources, hatchet-dev/hatchet-charts, chart 0.12.0; the gaps that are closed here stand as comments in
-what is written. Every scalar is a JSON string or number, which is YAML as well.
+what is written.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class HelmExport:
 
 def values(export: HelmExport) -> str:
     """`values.yaml`: no secret is in it."""
-    text, host = json.dumps, urlsplit(export.server_url).hostname or ""
+    text, host = _scalar, urlsplit(export.server_url).hostname or ""
     insecure = "f" if export.server_url.startswith("https:") else "t"
     service = _GRPC_SERVICE[export.chart]
     shared = {
@@ -169,7 +169,7 @@ def _about_tokens(export: HelmExport) -> list[str]:
 
 
 def _deployment(export: HelmExport, name: str, pods: int, services: str) -> list[str]:
-    text = json.dumps
+    text = _scalar
     sources = [f"    - secretRef: {{name: {source}}}" for source in ("hatchet-shared-config", KEYS_OBJECT)]
     lines = [
         f"{name}:",
@@ -203,9 +203,15 @@ def _deployment(export: HelmExport, name: str, pods: int, services: str) -> list
     return [*lines, ""]
 
 
+def _scalar(value: str) -> str:
+    """A text in double quotes, as YAML 1.1 and 1.2 both read it: whatever is not plain ASCII is escaped."""
+    plain = (json.dumps(c)[1:-1] if " " <= c <= "~" else f"\\U{ord(c):08x}" for c in value)
+    return f'"{"".join(plain)}"'
+
+
 def secret(export: HelmExport) -> str:
     """The manifest of the Secret that `values` refers to."""
-    text = json.dumps
+    text = _scalar
     return "\n".join([
         "# Keys and passwords for Hatchet, written by `owlclaw-up export helm`. Whoever reads this can make tokens.",
         "apiVersion: v1",

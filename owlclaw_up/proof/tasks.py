@@ -46,7 +46,8 @@ def define(host_port: str | None = None, server_url: str | None = None) -> Proof
         await context.aio_sleep_for(timedelta(seconds=input["seconds"]))
         return done(time.time())
 
-    @client.task(name="owlclaw-up-work", schedule_timeout=minutes, timeout=90)
+    # Given to a worker whose engine has just died, it is given to another one after a minute and more.
+    @client.task(name="owlclaw-up-work", schedule_timeout=minutes, timeout=timedelta(minutes=4))
     async def work(input: dict[str, Any], context: Any) -> dict[str, Any]:
         begun = time.time()
         await asyncio.sleep(input.get("seconds", 0))
