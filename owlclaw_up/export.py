@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from owlclaw_up.environment import prepare
 from owlclaw_up.errors import ExportRefused, UsageError
@@ -53,11 +53,20 @@ class HelmWish:
             )
         if self.server_url is not None:
             parts = urlsplit(self.server_url)
-            bare = parts.path or parts.query or parts.fragment or parts.username
-            if parts.scheme not in ("http", "https") or not parts.hostname or bare:
+            more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+            if parts.scheme not in ("http", "https") or not parts.hostname or more or not _has_port(parts):
                 raise UsageError(f"--server-url {self.server_url!r} is no address", hint="https://hatchet.example.com")
-        if self.grpc_address is not None and not _ADDRESS.fullmatch(self.grpc_address):
+        grpc = self.grpc_address
+        if grpc is not None and not (_ADDRESS.fullmatch(grpc) and _has_port(urlsplit(f"//{grpc}"))):
             raise UsageError(f"--grpc-address {self.grpc_address!r} is no address", hint="engine.example.com:443")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port of an address, if it names one, is one that there can be."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def export_helm(project: Project, wish: HelmWish) -> tuple[Outcome, dict[str, str]]:

@@ -102,8 +102,12 @@ def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """Steps that stop what ran for another mode and would be in this one's way."""
     steps: list[Step] = []
     wanted = 1 + len(spec.engine.fellows) if isinstance(spec.engine, NativeEngine) else 0
-    surplus = [n for n in known_engines(ledger) if n > wanted and ledger.process(engine_key(n))]
-    steps += [engine_stop.StopEngine(ledger, number) for number in reversed(surplus)]
+    surplus = [n for n in reversed(known_engines(ledger)) if n > wanted]
+    steps += [
+        engine_stop.StopEngine(ledger, number)
+        for number in surplus
+        if ledger.process(engine_key(number)) or ledger.receipts("process", name=engine_key(number))
+    ]
     if not spec.postgres.embedded and ledger.process("postgres"):
         steps.append(postgres.StopServer(ledger))
     if ledger.recall("compose"):

@@ -204,15 +204,16 @@ def test_what_a_cluster_needs_is_written(environment: Cli) -> None:
 def test_nothing_is_overwritten_and_no_key_is_lost_to_git(environment: Cli) -> None:
     mine = environment.root / "values.yaml"
     mine.write_text("# mine\n")
-    refused = environment.json("export", "helm", "--output", "values.yaml", code=3)
+    here = ("--output", "values.yaml")
+    refused = environment.json("export", "helm", *here, code=3)
     assert refused["error"]["code"] == "export" and mine.read_text() == "# mine\n"
-    environment.json("export", "helm", "--output", "values.yaml", "--yes")
+    environment.json("export", "helm", *here, "--yes")
     # The same again is no other file.
-    environment.json("export", "helm", "--output", "values.yaml")
-    assert "git" in environment.json("export", "helm", "--secret", "keys.yaml", code=3)["error"]["message"]
+    environment.json("export", "helm", *here)
+    assert "git" in environment.json("export", "helm", *here, "--secret", "keys.yaml", code=3)["error"]["message"]
     assert not (environment.root / "keys.yaml").exists()
     assert environment.json("export", "helm", "--secret", "-", code=2)["error"]["code"] == "usage"
-    revealed = environment("export", "helm", "--secret", "-", "--reveal")
+    revealed = environment("export", "helm", *here, "--secret", "-", "--reveal")
     assert yaml.safe_load(revealed.stdout)["kind"] == "Secret"
     mine.unlink()
     environment.assert_no_leak()

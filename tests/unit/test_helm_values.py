@@ -150,7 +150,8 @@ def test_tokens() -> None:
     [
         HelmWish(chart="hatchet"), HelmWish(server_url="hatchet.example.com"), HelmWish(server_url="https://"),
         HelmWish(server_url="https://h/path"), HelmWish(server_url="https://u:p@h"), HelmWish(grpc_address="engine"),
-        HelmWish(grpc_address="https://engine:443"),
+        HelmWish(grpc_address="https://engine:443"), HelmWish(grpc_address="engine:99999"),
+        HelmWish(server_url="https://h:99999"), HelmWish(server_url="https://h:0"),
     ],
 )  # fmt: skip
 def test_a_wish_that_cannot_be_is_refused(wish: HelmWish) -> None:
