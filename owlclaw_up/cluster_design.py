@@ -15,7 +15,7 @@ from owlclaw_up.spec import Fellow, Ports, engine_key
 
 # Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
 _POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
-_LEAST, _MOST, _MOST_OF_FELLOW = 5, 50, 20
+_LEAST, _MOST, _MOST_OF_FELLOW = 5, 50, 10
 
 
 def refuse_elsewhere(settings: Settings, mode: Mode) -> None:

@@ -18,8 +18,8 @@ ADMIN_EMAIL = "admin@example.com"
 HATCHET_DATABASE = "hatchet"
 APPLICATION_DATABASE = "owlclaw"
 CONTAINER_MAX_CONNECTIONS = 200
-# Enough for eight engines, so that one more never means another start of the server; it costs some 10 MB.
-EMBEDDED_MAX_CONNECTIONS = 520
+# Enough for eight engines, so that one more never means another start of the server, or of an engine; it costs some 14 MB.
+EMBEDDED_MAX_CONNECTIONS = 620
 # What an engine that came without its dashboard serves: headless builds panic without a page.
 HEADLESS_PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
 """

@@ -42,7 +42,7 @@ from tests.unit.fakes import (
 )
 
 OTHER_PORTS = {"grpc": 22000, "dashboard": 22001, "api": 22002, "frontend": 22003, "health": 22004}
-FELLOW = Fellow(2, Ports(**OTHER_PORTS, postgres=5432), 20)
+FELLOW = Fellow(2, Ports(**OTHER_PORTS, postgres=5432), 10)
 NATIVE = Decision(Mode.NATIVE, "auto", "it is at hand", (), durable=True)
 
 
@@ -70,11 +70,11 @@ def two(project: Path) -> StackSpec:
         (200, 1, {}, [50]),
         (100, 1, {}, [16]),
         (30, 1, {}, [5]),
-        # The embedded server has room for eight, and the first is never asked for anything.
-        (EMBEDDED_MAX_CONNECTIONS, 2, {}, [50, 20]),
-        (EMBEDDED_MAX_CONNECTIONS, 8, {1: 50}, [50, *[5] * 7]),
+        # The embedded server has room for eight, so that none ever has to give anything up.
+        (EMBEDDED_MAX_CONNECTIONS, 2, {}, [50, 10]),
+        (EMBEDDED_MAX_CONNECTIONS, 8, {1: 50}, [50, *[10] * 7]),
         # A server of the user's that has room for two only if they share.
-        (200, 2, {1: 50}, [20, 20]),
+        (200, 2, {1: 50}, [20, 10]),
         (110, 2, {}, [5, 5]),
         # What runs keeps its own, as long as the others get something.
         (200, 3, {1: 20, 2: 20}, [20, 5, 5]),
@@ -180,7 +180,7 @@ def test_a_fellow_has_the_same_identity_and_listens_elsewhere(tmp_path: Path) ->
     first, second = (engine_env(spec, spec.engine, identity, {}, tmp_path, fellow) for fellow in (None, FELLOW))
     differing = {name: value for name, value in second.items() if first[name] != value}
     assert differing == {
-        "DATABASE_MAX_CONNS": "20",
+        "DATABASE_MAX_CONNS": "10",
         "SERVER_PORT": "22002",
         "SERVER_GRPC_PORT": "22000",
         "SERVER_INTERNAL_CLIENT_INTERNAL_GRPC_BROADCAST_ADDRESS": "127.0.0.1:22000",
@@ -221,14 +221,14 @@ class TestSteps:
         assert change.action is Action.CREATE
         assert change.summary == "start v0.107.2, dashboard on 22001, gRPC on 22000"
         up = EngineLook(ProcessId(78, 1.0), True, "ready")
-        ledger.remember("engine.2", fingerprint=StartEngine(spec, ledger, FELLOW)._fingerprint(), max_conns=20)
+        ledger.remember("engine.2", fingerprint=StartEngine(spec, ledger, FELLOW)._fingerprint(), max_conns=10)
         assert self.check(spec, ledger, fellows={2: up}).action is Action.UNCHANGED
         # The first one's state says nothing of this one.
         assert self.check(spec, ledger, engine_process=ProcessId(77, 1.0), engine_ready=True).action is Action.CREATE
         ledger.remember("engine.2", fingerprint="another", max_conns=50)
         change = self.check(spec, ledger, fellows={2: up})
         assert change.action is Action.UPDATE
-        assert "from 50 to 20 connections" in change.reason
+        assert "from 50 to 10 connections" in change.reason
 
     def test_ports_and_number_are_kept(self, tmp_path: Path, ledger: Ledger) -> None:
         ledger.state.ports = dataclasses.asdict(two(tmp_path).ports)
