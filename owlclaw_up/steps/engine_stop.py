@@ -48,6 +48,9 @@ class StopEngine:
         if process is None and not ended and not self.ledger.receipts("process", name=self.key):
             return Applied(Action.UNCHANGED, "is not running")
         self.ledger.remember(self.key, pid=None, started=None)
+        if self.number > 1:
+            # Where another one goes on, it takes this one's share of the work over within a minute, not at once.
+            self.ledger.remember("engine", patience=True)
         self.ledger.forget("process", name=self.key)
         return Applied(Action.REMOVE, how)
 

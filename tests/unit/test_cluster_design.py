@@ -26,6 +26,7 @@ from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.engine import StartEngine
 from owlclaw_up.steps.engine_env import IDENTITY, engine_env
+from owlclaw_up.steps.engine_stop import StopEngine
 from owlclaw_up.steps.ghost import clear_ghost
 from owlclaw_up.steps.project import PrepareProject
 from owlclaw_up.steps.smoke import Prove
@@ -229,6 +230,17 @@ class TestSteps:
         change = self.check(spec, ledger, fellows={2: up})
         assert change.action is Action.UPDATE
         assert "from 50 to 10 connections" in change.reason
+
+    def test_one_that_is_stopped_leaves_the_proof_more_time(self, tmp_path: Path, ledger: Ledger) -> None:
+        """The others take its share of the work over within a minute."""
+        ledger.remember("engine.2", pid=78, started=1.0)
+        host = make_host()
+        assert isinstance(host.processes, FakeProcesses)
+        host.processes.living.add(78)
+        run = Run(host, Deadline(1, ledger.clock), lambda text: None)
+        assert StopEngine(ledger, 2).apply(run).action is Action.REMOVE
+        assert ledger.recall("engine")["patience"] is True
+        assert ledger.process("engine.2") is None and not host.processes.living
 
     def test_ports_and_number_are_kept(self, tmp_path: Path, ledger: Ledger) -> None:
         ledger.state.ports = dataclasses.asdict(two(tmp_path).ports)
