@@ -100,7 +100,12 @@ def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineB
     looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
     image = on_mirror(settings.hatchet_image.value, settings.registry_mirror.value)
     at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
-    if named is None and not at_hand and engines.image_machine() and not (settings.offline.value and leaves_machine(image)):
+    if (
+        named is None
+        and not at_hand
+        and engines.image_machine()
+        and not (settings.offline.value and leaves_machine(image))
+    ):
         version = settings.hatchet_image.value.rpartition(":")[2]
         looked.append(EngineBinaries(engines.cache_dir(), FETCHED, version, None))
     return looked

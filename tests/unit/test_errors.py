@@ -22,6 +22,7 @@ from owlclaw_up.errors import (
     DockerRefused,
     DumpUnusable,
     DurableRequired,
+    EnginePullFailed,
     EngineUnusable,
     EnvFileRefused,
     InternalError,
@@ -85,6 +86,10 @@ CASES: list[tuple[UpError, str, int, str, str]] = [
     (RolePasswordUnknown("hatchet", "hatchet", "localhost:5432", PATH), "role-password-unknown", 3, "role 'hatchet'", '"hatchet_up"'),
     (DatabaseNotOurs("d", "alice", "bob", "h:1"), "database-owner", 3, "'alice', not to 'bob'", "ALTER DATABASE d OWNER TO bob"),
     (EnvFileRefused(PATH, "git tracks it", "git rm"), "env-file", 3, f"{PATH} is not touched: git tracks it", "git rm"),
+    (
+        EnginePullFailed("ghcr.io/a/b:1", "ghcr.io/a/b:1", "network", "no route"), "pull-network", 3,
+        "its registry cannot be reached", "owlclaw-up engine pull",
+    ),
     (EngineUnusable("engine-missing", "no folder", hint="ls"), "engine-missing", 3, "no folder", "ls"),
     (MigrationsUnusable("migrations-import", "no module x", hint="pip install x"), "migrations-import", 3, "no module x", "pip install x"),
     (DumpUnusable("dump-missing", "not there", hint="ls"), "dump-missing", 3, "not there", "ls"),
