@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, StackLook, TokenLook
@@ -17,28 +19,38 @@ from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 from owlclaw_up.token_claims import decode
 
+# Seconds for the engine: three looks of at most one, and one call.
+_ENGINE_SECONDS = 2.5
+
 
 def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
-    """Our server, databases, logins, engine and token, as far as they were set up; three looks side by side."""
+    """Our server, databases, logins, engine and token, as far as they were set up; server and engine side by side."""
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
-    parts: dict[str, Any] = {}
+    seen = _EngineSeen(_kept_token(ledger))
 
     def engine() -> None:
-        parts["engine"] = look_at_engine(host, ledger)
+        seen.process, seen.ready, seen.answers = look_at_engine(host, ledger)
+        if seen.ready and seen.token is not None:
+            seen.token = _with_answer(host, ledger, seen.token)
 
-    def token() -> None:
-        parts["token"] = _look_at_token(host, ledger)
-
-    threads = [threading.Thread(target=look, daemon=True) for look in (engine, token)]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=engine, daemon=True)
+    end = host.clock.monotonic() + _ENGINE_SECONDS
+    thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
-    for thread in threads:
-        thread.join(2.5)
-    engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
-    return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
+    thread.join(max(0.0, end - host.clock.monotonic()))
+    return StackLook(process, on_server, seen.process, seen.ready, seen.answers, seen.token)
+
+
+@dataclass
+class _EngineSeen:
+    """What is known of the engine so far. Attributes: `token` is the one that applications use, the kept one."""
+
+    token: TokenLook | None
+    process: ProcessId | None = None
+    ready: bool = False
+    answers: str = "no answer"
 
 
 def _look_at_kept_server(
@@ -86,15 +98,12 @@ def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, 
     return process, True, "ready"
 
 
-def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
-    """The token that applications use: the kept one."""
-    text = ledger.vault.token
-    claims = decode(text)
-    if claims is None:
-        return None
-    grpc = None
-    process = ledger.process("engine")
-    runs = process is not None and host.processes.alive(process)
-    if runs or ledger.recall("engine").get("container"):
-        grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
-    return TokenLook(Secret(text), claims, grpc)
+def _kept_token(ledger: Ledger) -> TokenLook | None:
+    claims = decode(ledger.vault.token)
+    return TokenLook(Secret(ledger.vault.token), claims, None) if claims else None
+
+
+def _with_answer(host: Host, ledger: Ledger, token: TokenLook) -> TokenLook:
+    """With what the engine says to it; asked only of one that is ready, as any other refuses every token, or is silent."""
+    address = f"localhost:{ledger.state.ports['grpc']}"
+    return dataclasses.replace(token, grpc=host.hatchet.grpc_version(address, token.token, 1.5))
