@@ -14,7 +14,9 @@ from owlclaw_up.settings import Settings
 from owlclaw_up.spec import Fellow, Ports, engine_key
 
 # Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
-_POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
+_POOLS, _POOL_EXTRA = 3, 10
+# Connections that the application, and everybody else, must find free.
+KEPT_FREE = 20
 _LEAST, _MOST, _MOST_OF_FELLOW = 5, 50, 10
 
 
@@ -30,6 +32,15 @@ def refuse_elsewhere(settings: Settings, mode: Mode) -> None:
             "engines-native", f"{count} engines run in mode native alone, and this would be {mode.value}",
             hint=f"owlclaw-up --mode native --engines {count}",
         )  # fmt: skip
+
+
+def engine_connections(pool: int) -> int:
+    """How many connections an engine may open at most.
+
+    Args:
+        pool: the size that it is told.
+    """
+    return _POOLS * (pool + _POOL_EXTRA)
 
 
 def pool_shares(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode, connections: int) -> list[int]:
@@ -61,7 +72,7 @@ def share_out(connections: int, engines: int, running: Mapping[int, int]) -> lis
     Raises:
         PostgresUnusable: not even the smallest pools would fit.
     """
-    free = connections - _KEPT_FREE
+    free = connections - KEPT_FREE
     alone = max(_LEAST, min(_MOST, free // _POOLS - _POOL_EXTRA))
     if engines == 1:
         return [min(alone, running.get(1, alone))]
@@ -75,10 +86,10 @@ def share_out(connections: int, engines: int, running: Mapping[int, int]) -> lis
     first = next((f for f in (running.get(1, alone), alone, equal) if f <= alone and left_by(f) >= _LEAST), 0)
     if first < _LEAST:
         each = _POOLS * (_LEAST + _POOL_EXTRA)
-        wanted = engines * each + _KEPT_FREE
+        wanted = engines * each + KEPT_FREE
         raise PostgresUnusable(
             "postgres-connections",
-            f"{engines} engines want {wanted} connections at least ({each} each, {_KEPT_FREE} for everybody else), and the "
+            f"{engines} engines want {wanted} connections at least ({each} each, {KEPT_FREE} for everybody else), and the "
             f"server allows {connections}",
             hint=f"raise max_connections on that server to {wanted}, or have fewer: owlclaw-up --engines 1",
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, EngineLook, StackLook, TokenLook
@@ -19,37 +21,47 @@ from owlclaw_up.settings import Settings
 from owlclaw_up.spec import engine_key
 from owlclaw_up.token_claims import decode
 
+# Seconds for the engine: three looks of at most one, and one call.
+_ENGINE_SECONDS = 2.5
+_SILENT = EngineLook(None, False, "no answer")
+
 
 def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
-    """Our server, databases, logins, engines and token, as far as they were set up; looked at side by side."""
+    """Our server, databases, logins, engines and token, as far as they were set up; server and engines side by side."""
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
-    parts: dict[str, Any] = {}
+    seen = _EngineSeen(_kept_token(ledger))
 
     def engine() -> None:
-        parts["engine"] = look_at_engine(host, ledger)
+        seen.process, seen.ready, seen.answers = look_at_engine(host, ledger)
+        if seen.ready and seen.token is not None:
+            seen.token = _with_answer(host, ledger, seen.token)
 
-    def token() -> None:
-        parts["token"] = _look_at_token(host, ledger)
+    def fellow(number: int) -> None:
+        seen.fellows[number] = _look_at_fellow(host, ledger, number)
 
-    def fellows() -> None:
-        numbers = known_engines(ledger)[1:]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            looks = pool.map(lambda number: _look_at_fellow(host, ledger, number), numbers)
-            parts["fellows"] = dict(zip(numbers, looks, strict=True))
-
-    threads = [threading.Thread(target=look, daemon=True) for look in (engine, token, fellows)]
+    looks: list[Callable[[], None]] = [engine, *(partial(fellow, number) for number in known_engines(ledger)[1:])]
+    threads = [threading.Thread(target=look, daemon=True) for look in looks]
+    end = host.clock.monotonic() + _ENGINE_SECONDS
     for thread in threads:
         thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
     for thread in threads:
-        thread.join(2.5)
-    engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
-    return StackLook(
-        process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")),
-        parts.get("fellows", {}),
-    )  # fmt: skip
+        thread.join(max(0.0, end - host.clock.monotonic()))
+    fellows = {number: seen.fellows.get(number, _SILENT) for number in known_engines(ledger)[1:]}
+    return StackLook(process, on_server, seen.process, seen.ready, seen.answers, seen.token, fellows)
+
+
+@dataclass
+class _EngineSeen:
+    """What is known of the engine so far. Attributes: `token` is the one that applications use, the kept one."""
+
+    token: TokenLook | None
+    process: ProcessId | None = None
+    ready: bool = False
+    answers: str = "no answer"
+    fellows: dict[int, EngineLook] = field(default_factory=dict)
 
 
 def _look_at_kept_server(
@@ -129,15 +141,12 @@ def _answers(host: Host, ports: Mapping[str, int]) -> tuple[bool, str]:
     return True, "ready"
 
 
-def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
-    """The token that applications use: the kept one."""
-    text = ledger.vault.token
-    claims = decode(text)
-    if claims is None:
-        return None
-    grpc = None
-    process = ledger.process("engine")
-    runs = process is not None and host.processes.alive(process)
-    if runs or ledger.recall("engine").get("container"):
-        grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
-    return TokenLook(Secret(text), claims, grpc)
+def _kept_token(ledger: Ledger) -> TokenLook | None:
+    claims = decode(ledger.vault.token)
+    return TokenLook(Secret(ledger.vault.token), claims, None) if claims else None
+
+
+def _with_answer(host: Host, ledger: Ledger, token: TokenLook) -> TokenLook:
+    """With what the engine says to it; asked only of one that is ready, as any other refuses every token, or is silent."""
+    address = f"localhost:{ledger.state.ports['grpc']}"
+    return dataclasses.replace(token, grpc=host.hatchet.grpc_version(address, token.token, 1.5))

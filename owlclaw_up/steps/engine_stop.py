@@ -8,7 +8,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.facts.stack import engine_home, running_engine
 from owlclaw_up.host.local import processes_in
 from owlclaw_up.model import Action, Change, unchanged
-from owlclaw_up.receipts import Ledger
+from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import engine_key
 from owlclaw_up.steps.base import Applied, Run
 
@@ -47,7 +47,7 @@ class StopEngine:
         ended = end_leftovers(run, self.ledger, self.number)
         if process is None and not ended and not self.ledger.receipts("process", name=self.key):
             return Applied(Action.UNCHANGED, "is not running")
-        self.ledger.remember(self.key, pid=None, started=None)
+        self.ledger.remember(self.key, pid=None, started=None, stopped_at=now_text(run.host.clock))
         if self.number > 1:
             # Where another one goes on, it takes this one's share of the work over within a minute, not at once.
             self.ledger.remember("engine", patience=True)

@@ -18,6 +18,7 @@ from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.model import Secret
 from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS
 from tests.conftest import Cli, DebianPostgres, processes_in
+from tests.faults import Patient
 from tests.standin import install
 
 
@@ -89,6 +90,7 @@ def test_both_answer_and_take_the_one_token(cluster: Cli) -> None:
     assert int(ask(cluster, "show max_connections")) == EMBEDDED_MAX_CONNECTIONS
     again = cluster.json("up", "--smoke", "none")
     assert set(actions(again).values()) == {"unchanged"}
+    assert Patient(cluster).well(), "two engines of ours are no others', and no leftovers"
 
 
 def test_a_killed_fellow_is_missed_by_nobody_and_started_again(cluster: Cli) -> None:
@@ -97,6 +99,8 @@ def test_a_killed_fellow_is_missed_by_nobody_and_started_again(cluster: Cli) -> 
     document = cluster.json("status", code=1)
     assert {s["id"]: s["state"] for s in document["services"]}["hatchet-2"] == "stopped"
     assert not [f for f in document["findings"] if f["id"] == "status.engines"]
+    found = Patient(cluster).finding("engine.running")
+    assert (found.level, found.title, found.command) == ("warn", "engine 2 of 2 is not running", "owlclaw-up")
     alive = ask(cluster, 'select count(*) from "SchedulerPartition"')
     # Work goes on by the first one's addresses.
     assert cluster.json("smoke")["smoke"]["status"] == "passed"
