@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from owlclaw_up.cluster_design import fellows, pool_shares, refuse_elsewhere
 from owlclaw_up.compose_design import COMPOSE_FILES, adoptable, compose_spec, learn_by_hand, published_ports
 from owlclaw_up.errors import (
     DatabaseNotOurs,
@@ -28,6 +29,7 @@ from owlclaw_up.server_choice import of_role_refusal
 from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
+    CONTAINER_MAX_CONNECTIONS,
     EMBEDDED_MAX_CONNECTIONS,
     HATCHET_DATABASE,
     TENANT_ID,
@@ -44,10 +46,6 @@ from owlclaw_up.upgrade_record import refuse_older
 
 # Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
 BTREE_GIST_MIGRATION = 20260522014401
-# Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
-_POOLS, _POOL_EXTRA = 3, 10
-# Connections that the application, and everybody else, must find free.
-KEPT_FREE = 20
 PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
 PURPOSES = {
     "dashboard": "the dashboard",
@@ -75,6 +73,7 @@ def design(
         PortTaken, PortDenied, NoFreePort: a public port cannot be had.
         RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
     """
+    refuse_elsewhere(settings, decision.mode)
     check_env_file(facts)
     compose = compose_spec(facts, decision.mode, settings, ledger)
     if compose is not None and compose.adopted:
@@ -85,11 +84,12 @@ def design(
     engine_spec: EngineSpec | None = None
     if MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
+        shares = pool_shares(facts, settings, ledger, decision.mode, postgres.max_connections)
         told: dict[str, Any] = {
             "admin_email": ADMIN_EMAIL,
             "admin_password": settings.admin_password.value or ledger.password("dashboard"),
             "tenant": TENANT_ID,
-            "max_conns": pool_size(postgres.max_connections),
+            "max_conns": shares[0],
             "rabbitmq": settings.rabbitmq_url.value,
         }
         if compose is not None:
@@ -99,7 +99,7 @@ def design(
             assert isinstance(binaries, EngineBinaries)
             seen = on_server.databases.get(HATCHET_DATABASE)
             refuse_older(ledger, postgres, binaries.version, str(binaries.directory), seen)
-            engine_spec = NativeEngine(**told, binaries=binaries)
+            engine_spec = NativeEngine(**told, binaries=binaries, fellows=fellows(facts, shares, ports.postgres))
     return StackSpec(
         project=ledger.project,
         state_dir=ledger.directory,
@@ -117,20 +117,6 @@ def design(
         timeout=settings.timeout.value,
         compose=compose,
     )
-
-
-def pool_size(max_connections: int) -> int:
-    """What the engine is told of a pool's size, so that a server of so many connections has enough for others."""
-    return max(5, min(50, (max_connections - KEPT_FREE) // _POOLS - _POOL_EXTRA))
-
-
-def engine_connections(pool: int) -> int:
-    """How many connections an engine may open at most.
-
-    Args:
-        pool: the size that it is told.
-    """
-    return _POOLS * (pool + _POOL_EXTRA)
 
 
 def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, mode: Mode) -> Ports:
@@ -245,11 +231,14 @@ def _postgres_spec(
         )  # fmt: skip
     admin = ServerLogin("127.0.0.1", ports.postgres, SUPERUSER, ledger.password(SUPERUSER))
     if mode is Mode.FULL:
-        return PostgresSpec("container", admin, "container", EMBEDDED_MAX_CONNECTIONS)
+        return PostgresSpec("container", admin, "container", CONTAINER_MAX_CONNECTIONS)
     binaries, docker = found(facts.postgres_binaries), found(facts.docker)
+    # One that an earlier version has started allows fewer until it is started anew.
+    running = found(facts.our_stack.on_server.server) if facts.our_stack.server_process else None
     bridge = docker.look if mode is Mode.HATCHET_ONLY and docker else None
+    most = running.max_connections if running else EMBEDDED_MAX_CONNECTIONS
     return PostgresSpec(
-        "embedded", admin, "embedded", EMBEDDED_MAX_CONNECTIONS, binaries=binaries[0] if binaries else None,
+        "embedded", admin, "embedded", most, binaries=binaries[0] if binaries else None,
         bridge=bridge.gateway if bridge else "", bridge_subnet=bridge.subnet if bridge else "",
     )  # fmt: skip
 

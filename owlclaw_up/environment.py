@@ -17,7 +17,7 @@ from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.engine_upgrade import settle
-from owlclaw_up.errors import PRECONDITION, PullFailed, UpError
+from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
@@ -47,11 +47,13 @@ from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
+from owlclaw_up.spec import APPLICATION_DATABASE, NativeEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
+from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
+from owlclaw_up.steps.engine_fetch import FetchEngine
 from owlclaw_up.steps.smoke import Prove, kept_smoke
 
 
@@ -75,7 +77,7 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         UpError: a precondition is not met.
     """
     facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
-    todo = plan(build(spec, project.ledger), facts)
+    todo = plan([*_first(project, spec), *build(spec, project.ledger)], facts)
     if todo.changes_something:
         refuse(CHECKS, evidence_of(project, facts, decision, spec, todo.planned))
     return Prepared(facts, decision, spec, todo)
@@ -96,6 +98,13 @@ def evidence_of(
         facts, project.settings, project.ledger, mode, kept is not None, decision, spec, tuple(planned), error,
         project.host.clock.now(),
     )  # fmt: skip
+
+
+def _first(project: Project, spec: StackSpec) -> list[Step]:
+    """What must be here before the rest can be planned for good: the engine says its version itself."""
+    if isinstance(spec.engine, NativeEngine) and not spec.engine.binaries.here:
+        return [FetchEngine(project.settings)]
+    return []
 
 
 def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple[Facts, Decision, StackSpec]:
@@ -171,7 +180,7 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
             fresh = not project.ledger.exists
             moves: list[Move] = []
             while True:
-                outcome = _apply_up(project, prepared, deadline, listener, command, seconds)
+                outcome = _apply_up(project, prepared, moves, deadline, listener, command, seconds)
                 moved = _moves_on(prepared, outcome.error)
                 moves += moved
                 try:
@@ -191,9 +200,12 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
 
 def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
     """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or not error.moves_on:
+    if not isinstance(error, PullFailed) or prepared.decision.source not in ("auto", "state"):
         return []
-    if prepared.decision.source not in ("auto", "state") or prepared.spec.compose is None:
+    if isinstance(error, EnginePullFailed):
+        # Nobody asked for that engine: whatever is wrong with it, the next mode goes around it.
+        return [Move(Mode.NATIVE, error.message)]
+    if not error.moves_on or prepared.spec.compose is None:
         return []
     of_engine = error.image == prepared.spec.compose.images["hatchet"]
     modes = (Mode.FULL, Mode.HATCHET_ONLY) if of_engine else (Mode.FULL,)
@@ -201,11 +213,20 @@ def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
 
 
 def _apply_up(
-    project: Project, prepared: Prepared, deadline: Deadline, listener: Listener, command: str,
+    project: Project, prepared: Prepared, moves: Sequence[Move], deadline: Deadline, listener: Listener, command: str,
     seconds: Callable[[], float],
 ) -> Outcome:  # fmt: skip
+    listener(Decided(prepared.decision, prepared.plan.planned))
+    fetched: list[StepReport] = []
+    if _first(project, prepared.spec):
+        project.ledger.prepare()
+        only = Plan(prepared.plan.steps[:1])
+        fetched, _, error = apply(only, project.host, deadline, both(logger(project, command), listener))
+        if error is not None:
+            failed, chosen = failure(project, command, error, seconds()), prepared.decision
+            return dataclasses.replace(failed, mode=chosen.mode, decision=chosen, steps=tuple(fetched))
+        prepared = prepare(project, moves)
     facts, decision, spec = prepared.facts, prepared.decision, prepared.spec
-    listener(Decided(decision, prepared.plan.planned))
     notes = list(_notes(prepared))
     for note in notes:
         listener(Note(note))
@@ -219,6 +240,7 @@ def _apply_up(
     passed = deadline.passed
     settled = settle(project, spec, facts, token, error, disproved=disproved, listener=told)
     error = settled.error
+    reports = fetched + reports
     reports += [dataclasses.replace(report, began=passed + report.began) for report in settled.reports]
     project.learn_secrets()
     smoke = run.smoke or (_smoke_not_run(spec, project.ledger) if error is None else None)

@@ -277,6 +277,15 @@ class DumpUnusable(PreconditionError):
         self.code = code
 
 
+class ExportRefused(PreconditionError):
+    """Nothing was written for a cluster: there is nothing to hand over, or a file is in the way."""
+
+    code = "export"
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why, hint=hint)
+
+
 class BinaryNotRunnable(PreconditionError):
     code = "binary-not-runnable"
 
@@ -352,6 +361,39 @@ class PullFailed(PreconditionError):
     def moves_on(self) -> bool:
         """Whether another mode may go around it."""
         return self.kind in self.MOVES_ON
+
+
+class EnginePullFailed(PullFailed):
+    """Hatchet's engine could not be taken out of its image, without Docker."""
+
+    _AGAIN = "owlclaw-up engine pull"
+    _TEXTS: ClassVar[dict[str, tuple[str, str]]] = {
+        **PullFailed._TEXTS,  # noqa: SLF001
+        "broken": (
+            "what came is not what its manifest promises",
+            f"another network, or a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST {_AGAIN}",
+        ),
+        "rate-limit": (
+            "the registry has had too many requests from here",
+            f"wait, then: {_AGAIN}; or log in (docker login), or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST {_AGAIN}",
+        ),
+        "network": (
+            "its registry cannot be reached, or says nothing",
+            f"check the network, and HTTPS_PROXY and NO_PROXY; or use a mirror: OWLCLAW_UP_REGISTRY_MIRROR=HOST {_AGAIN}",
+        ),
+        "registry": ("its registry answers with an error of its own", f"try again later: {_AGAIN}"),
+        "login": ("the registry refuses access", f"docker login{{registry}}, or a mirror; then: {_AGAIN}"),
+        "missing": ("there is no such image", "correct hatchet_image"),
+        "platform": ("there is none for this machine's architecture", "name another image: hatchet_image"),
+        "disk-full": ("the disk of the engine cache is full", f"free some space, then: {_AGAIN}"),
+        "unsafe": (
+            "it holds what no image of an engine holds, so nothing of it was kept",
+            "name the image that Hatchet publishes: hatchet_image",
+        ),
+        "no-engine": ("it holds no engine", "name an image of hatchet-lite: hatchet_image"),
+        "offline": ("it is not in the engine cache, and offline is set", f"with a network: {_AGAIN}"),
+        "other": ("see the detail", f"{_AGAIN} --verbose"),
+    }
 
 
 class ApplyFailed(UpError):

@@ -44,6 +44,10 @@ def paths(folder: Path, name: str | None) -> list[tuple[str, Path]]:
     """The log files of a name, or all of them, each with its label; those that exist."""
     names = [name] if name else list(FILES)
     pairs = [(label, folder / file) for label in names for file in FILES[label]]
+    if "hatchet" in names:
+        # The engines beside the first, each by its name.
+        last = max(n for n, (label, _) in enumerate(pairs) if label == "hatchet") + 1
+        pairs[last:last] = [(path.stem, path) for path in sorted(folder.glob("hatchet-*.log"))]
     return [(label, path) for label, path in pairs if path.exists()]
 
 

@@ -25,7 +25,7 @@ from owlclaw_up.spec import (
 )
 
 NAME_ENGINE = "OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
-_GET_ENGINE = f"owlclaw-up engine import DIR, or {NAME_ENGINE}"
+_GET_ENGINE = f"owlclaw-up engine pull, owlclaw-up engine import DIR, or {NAME_ENGINE}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
     for engine in found(facts.engines) or ():
         if isinstance(engine, EngineBinaries):
             sdk = found(facts.sdk)
-            old = too_old(f"the engine in {engine.directory}", engine.version, sdk) if sdk else None
+            # What is not here yet says its version once it is.
+            old = too_old(f"the engine in {engine.directory}", engine.version, sdk) if sdk and engine.here else None
             return old or engine
     return None
 
@@ -234,6 +235,8 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
     if mode is Mode.NATIVE:
         engine = usable_engine(facts)
         assert isinstance(engine, EngineBinaries)
+        if not engine.here:
+            return f"no mode with Docker can be used, and the engine can be taken out of its image ({settings.hatchet_image.value})"
         return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"
     return "nothing durable can be had here; tasks run in your own process only"
 

@@ -88,7 +88,9 @@ def versions(facts: Facts | None, services: Sequence[Service]) -> tuple[Version,
         for s in services if s.version
     ]  # fmt: skip
     for engine in found(facts.engines) or ():
-        if isinstance(engine, EngineBinaries):
+        if isinstance(engine, EngineBinaries) and not engine.here:
+            rows.append(Version("engine to be fetched", engine.version, engine.source))
+        elif isinstance(engine, EngineBinaries):
             rows.append(Version("engine at hand", engine.version, f"{engine.directory} ({engine.source})"))
         else:
             rows.append(Version("engine at hand", "unusable", f"{engine.directory}: {engine.why}"))

@@ -47,6 +47,7 @@ _LIFETIME = re.compile(r"(?P<number>\d+)\s*(?P<unit>h|d|y)")
 _LIFETIME_HOURS = {"h": 1, "d": 24, "y": 8760}
 # Go's durations, which hatchet-admin reads, end at some 292 years.
 _LONGEST_LIFETIME = 876000
+_MOST_ENGINES = 8
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,16 @@ def _port(value: Any) -> int | None:
         raise ValueError("a port number is wanted") from None
     if not 1 <= number <= 65535:
         raise ValueError("a port between 1 and 65535 is wanted")
+    return number
+
+
+def _engines(value: Any) -> int:
+    try:
+        number = int(value if not isinstance(value, bool) else "")
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("a number of engines is wanted") from None
+    if not 1 <= number <= _MOST_ENGINES:
+        raise ValueError(f"between 1 and {_MOST_ENGINES} engines are wanted")
     return number
 
 
@@ -230,6 +241,7 @@ class Settings:
     env_file: Sourced[Path] = _option(Path(".env"), _file, "the dotenv file that is kept, relative to the project")
     admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
     engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
+    engines: Sourced[int] = _option(1, _engines, "how many engines run on the one database, in mode native")
     hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, _text, "image of the Hatchet engine")
     postgres_image: Sourced[str] = _option(DEFAULT_POSTGRES_IMAGE, _text, "image of PostgreSQL")
     registry_mirror: Sourced[str] = _option("", _text, "registry that stands in for docker.io and ghcr.io")

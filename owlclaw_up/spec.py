@@ -17,7 +17,9 @@ TENANT_ID = "707d0855-80ab-4e1f-a156-f1c4546cbf52"
 ADMIN_EMAIL = "admin@example.com"
 HATCHET_DATABASE = "hatchet"
 APPLICATION_DATABASE = "owlclaw"
-EMBEDDED_MAX_CONNECTIONS = 200
+CONTAINER_MAX_CONNECTIONS = 200
+# Enough for eight engines, so that one more never means another start of the server, or of an engine; it costs some 14 MB.
+EMBEDDED_MAX_CONNECTIONS = 620
 # What an engine that came without its dashboard serves: headless builds panic without a page.
 HEADLESS_PAGE = b"""<!doctype html><title>Hatchet</title><p>This engine came without its dashboard's files; REST answers under /api.</p>
 """
@@ -42,6 +44,10 @@ class Ports:
     health: int
 
     @property
+    def all(self) -> dict[str, int]:
+        return {**self.of_engine, "postgres": self.postgres}
+
+    @property
     def of_engine(self) -> dict[str, int]:
         return {
             "dashboard": self.dashboard,
@@ -52,13 +58,22 @@ class Ports:
         }
 
 
+def engine_key(number: int) -> str:
+    """The name under which an engine of a small cluster is kept, in the state and in receipts; the first is 1."""
+    return "engine" if number == 1 else f"engine.{number}"
+
+
+# The source of an engine that could be taken out of its image.
+FETCHED = "its image"
+
+
 @dataclass(frozen=True)
 class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`.
-        version: what `hatchet-lite --version` says.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED` for one that is not here yet.
+        version: what `hatchet-lite --version` says; of one that is not here yet, its image's tag.
         assets: folder of the dashboard's files, None where the engine came without.
     """
 
@@ -66,6 +81,11 @@ class EngineBinaries:
     source: str
     version: str
     assets: Path | None
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine already."""
+        return self.source != FETCHED
 
     @property
     def lite(self) -> Path:
@@ -148,6 +168,21 @@ class PostgresSpec:
 
 
 @dataclass(frozen=True)
+class Fellow:
+    """An engine beside the first one, whose addresses are those in tokens and in the dotenv file.
+
+    Attributes:
+        number: from 2.
+        ports: its own; only `postgres` is that of all.
+        max_conns: its share of the server's connections, for each of its pools.
+    """
+
+    number: int
+    ports: Ports
+    max_conns: int
+
+
+@dataclass(frozen=True)
 class EngineSpec:
     """An engine and everything it is told by its environment, wherever it runs."""
 
@@ -160,9 +195,14 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class NativeEngine(EngineSpec):
-    """An engine that runs as a process of this machine."""
+    """An engine that runs as a process of this machine.
+
+    Attributes:
+        fellows: the other engines of a small cluster, on the same database and with the same keys.
+    """
 
     binaries: EngineBinaries
+    fellows: tuple[Fellow, ...] = ()
 
 
 @dataclass(frozen=True)

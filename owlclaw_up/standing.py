@@ -9,6 +9,7 @@ from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
 from owlclaw_up.project import NoEnvironment, Project, application, relative
+from owlclaw_up.spec import engine_key
 from owlclaw_up.steps.smoke import kept_smoke
 from owlclaw_up.token_claims import Claims
 
@@ -44,6 +45,7 @@ def status(project: Project) -> Outcome:
     findings = tuple(
         Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
     ) + shadow_findings(found(facts.shadows) or EnvPlaces(), env_path)
+    findings += _first_is_away(project, services)
     kept = state.ports
     urls = {}
     if durable:
@@ -54,7 +56,48 @@ def status(project: Project) -> Outcome:
         "status", "failed" if bad else "ok" if durable else "degraded", 1 if bad else 0, mode,
         endpoints=urls, env_file=relative(project, env_path),
         seconds=project.host.clock.monotonic() - begun, smoke=kept_smoke(project.ledger), findings=findings,
-        services=services, token=token, project=project.root,
+        services=services, token=token, project=project.root, data=engines_data(project, services),
+    )  # fmt: skip
+
+
+def engine_count(project: Project) -> int:
+    """How many engines the last `up` was asked for; 1 where the one there is runs in a container."""
+    ledger = project.ledger
+    return int(ledger.recall("engines").get("count", 1)) if ledger.state.mode == Mode.NATIVE.value else 1
+
+
+def engines_data(project: Project, services: tuple[Service, ...]) -> dict[str, object]:
+    """Every engine of a small cluster with its addresses, for an outcome; empty where there is one engine."""
+    states = {s.id: s for s in services}
+    rows = []
+    for number in range(1, engine_count(project) + 1):
+        ports = project.ledger.recall(engine_key(number)).get("ports") or project.ledger.state.ports
+        service = states.get(_service_name(number))
+        rows.append({
+            "number": number, "state": service.state if service else "unknown", "pid": service.pid if service else None,
+            "dashboard": f"http://localhost:{ports.get('dashboard')}", "grpc": f"localhost:{ports.get('grpc')}",
+        })  # fmt: skip
+    return {"engines": rows} if len(rows) > 1 else {}
+
+
+def _service_name(number: int) -> str:
+    return "hatchet" if number == 1 else f"hatchet-{number}"
+
+
+def _first_is_away(project: Project, services: tuple[Service, ...]) -> tuple[Finding, ...]:
+    """The addresses in tokens and dotenv files are those of one engine, whatever the others do."""
+    states = {s.id: s.state for s in services}
+    others = [n for n in range(2, engine_count(project) + 1) if states.get(_service_name(n)) == "running"]
+    if not others or states.get("hatchet") == "running":
+        return ()
+    ports = project.ledger.recall(engine_key(others[0]))["ports"]
+    return (
+        Finding(
+            "status.engines", "warn", "every address that programs have is that of engine 1, and it does not answer",
+            f"engine {others[0]} works on: gRPC localhost:{ports['grpc']}, REST http://localhost:{ports['dashboard']}; a "
+            "program comes to it by HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_SERVER_URL, with the same token",
+            "owlclaw-up starts engine 1 again", "owlclaw-up",
+        ),
     )  # fmt: skip
 
 
@@ -68,6 +111,7 @@ def _services(project: Project, facts: Facts) -> tuple[Service, ...]:
     mode = project.ledger.state.mode
     if mode and MODES[Mode(mode)].durable:
         services.append(_engine(project, facts))
+        services += [_fellow(project, facts, number) for number in range(2, engine_count(project) + 1)]
     return tuple(services)
 
 
@@ -110,6 +154,16 @@ def _engine(project: Project, facts: Facts) -> Service:
     return Service(
         "hatchet", state, stack.engine_answers or "not running", port, process.pid if process else None,
         kept.get("started_at", "") if process else "", version,
+    )  # fmt: skip
+
+
+def _fellow(project: Project, facts: Facts, number: int) -> Service:
+    look, kept = facts.our_stack.engine(number), project.ledger.recall(engine_key(number))
+    state = "running" if look.ready else "not ready" if look.process else "stopped"
+    return Service(
+        _service_name(number), state, look.answers, kept.get("ports", {}).get("dashboard"),
+        look.process.pid if look.process else None, kept.get("started_at", "") if look.process else "",
+        str(kept.get("version", "")),
     )  # fmt: skip
 
 

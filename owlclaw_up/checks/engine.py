@@ -10,6 +10,7 @@ from owlclaw_up.checks.token import findings_of, seen_of
 from owlclaw_up.errors import EngineUnusable
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.engine_health import EngineHealth
+from owlclaw_up.facts.stack import wanted_engines
 from owlclaw_up.host.engines import EngineRefused, version_tuple
 from owlclaw_up.model import Mode, found
 from owlclaw_up.spec import ADMIN_EMAIL, EngineBinaries
@@ -65,19 +66,24 @@ def _binaries(evidence: Evidence) -> Iterator[Seen]:
         if isinstance(engine, EngineRefused) and engine.source in ("OWLCLAW_UP_ENGINE_DIR", "last run"):
             seen = of_error(EngineUnusable(engine.code, engine.why, hint=engine.hint))
             if usable is not None:
-                instead = f"the next {UP} takes {usable.version} from {usable.directory} ({usable.source})"
+                instead = f"the next {UP} takes {usable.version} from {_where(usable)}"
                 yield Seen("warn", seen.title, instead, seen.hint)
             else:
                 yield Seen("fail" if evidence.mode is Mode.NATIVE else "warn", seen.title, "", seen.hint)
             return
     if usable is not None:
-        yield ok(f"{usable.version} in {usable.directory}")
+        yield ok(f"{usable.version} {'in' if usable.here else 'from'} {_where(usable)}")
+
+
+def _where(engine: EngineBinaries) -> str:
+    return f"{engine.directory} ({engine.source})" if engine.here else f"{engine.source}, which is fetched then"
 
 
 def _running(evidence: Evidence) -> Iterator[Seen]:
     health = _health(evidence)
     if health is None:
         return
+    yield from _fellows(evidence)
     if health.container:
         yield from _container(evidence)
     elif health.suspended and health.process is not None:
@@ -103,6 +109,16 @@ def _running(evidence: Evidence) -> Iterator[Seen]:
             return
         cause = known.cause if known else panic[0][:120] if panic else ""
         yield _with_cause(f"the engine is not running: {of}: {cause}", _shown(health), "", known)
+
+
+def _fellows(evidence: Evidence) -> Iterator[Seen]:
+    """The engines beside the first: what one leaves undone, the others take over."""
+    fellows = evidence.facts.our_stack.fellows
+    count = wanted_engines(evidence.settings, evidence.ledger)
+    for number, look in sorted(fellows.items()):
+        if look.process is None and number <= count and evidence.mode is Mode.NATIVE:
+            logs = f"what it said: {_LOGS}"
+            yield Seen("warn", f"engine {number} of {count} is not running", "the others do its work", logs, UP, _AGAIN)
 
 
 def _container(evidence: Evidence) -> Iterator[Seen]:
@@ -207,7 +223,8 @@ def _version(evidence: Evidence) -> Iterator[Seen]:
         )  # fmt: skip
         return
     directory = str(evidence.ledger.recall("engine").get("directory") or "")
-    at_hand = next((e for e in found(evidence.facts.engines) or () if isinstance(e, EngineBinaries)), None)
+    engines = found(evidence.facts.engines) or ()
+    at_hand = next((e for e in engines if isinstance(e, EngineBinaries) and e.here), None)
     if evidence.mode is Mode.NATIVE and at_hand is not None and at_hand.version != health.version:
         newer = version_tuple(at_hand.version) > version_tuple(health.version)
         where = "its folder" if str(at_hand.directory) == directory else str(at_hand.directory)

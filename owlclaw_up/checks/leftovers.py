@@ -15,12 +15,14 @@ from owlclaw_up.design import PUBLIC_PORTS
 from owlclaw_up.facts import DatabasesLook, DockerFacts
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.facts.leftovers import LeftoversLook
+from owlclaw_up.facts.stack import known_engines, wanted_engines
 from owlclaw_up.host.base import sql_name
 from owlclaw_up.host.running import RunningProgram
 from owlclaw_up.host.swap import aside, replaced
 from owlclaw_up.model import Mode, found
 from owlclaw_up.receipts import Receipt
 from owlclaw_up.settings import wanted_databases
+from owlclaw_up.spec import engine_key
 from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.containers import database_volume
 from owlclaw_up.steps.leftovers import (
@@ -53,7 +55,9 @@ def _bases_on_record(evidence: Evidence) -> set[Path]:
 def _unnamed(evidence: Evidence, look: LeftoversLook) -> list[RunningProgram]:
     """Programs that neither state nor receipts name, nor those that the next `up` takes over."""
     ledger, stack = evidence.ledger, evidence.facts.our_stack
-    known = [ledger.process("engine"), ledger.process("postgres"), stack.engine_process, stack.server_process]
+    engines = [ledger.process(engine_key(number)) for number in known_engines(ledger)]
+    fellows = [look.process for look in stack.fellows.values()]
+    known = [*engines, *fellows, ledger.process("postgres"), stack.engine_process, stack.server_process]
     pids, bases = {process.pid for process in known if process}, _bases_on_record(evidence)
     return [
         program
@@ -245,6 +249,10 @@ def _not_wanted(process: str, evidence: Evidence) -> bool:
     stack = evidence.facts.our_stack
     if process == "engine":
         return stack.engine_process is None and evidence.mode is not Mode.NATIVE
+    if process.startswith("engine."):
+        number = int(process.partition(".")[2])
+        wanted = wanted_engines(evidence.settings, evidence.ledger) if evidence.mode is Mode.NATIVE else 1
+        return stack.engine(number).process is None and number > wanted
     return stack.server_process is None and evidence.ledger.recall("postgres").get("kind") != "embedded"
 
 

@@ -8,7 +8,7 @@ from owlclaw_up.checks import databases
 from owlclaw_up.checks.base import UP, Evidence, Fix, Look, Seen, of_error, ok
 from owlclaw_up.checks.preconditions import check_of
 from owlclaw_up.checks.psql import by_psql, password_place
-from owlclaw_up.design import KEPT_FREE, engine_connections
+from owlclaw_up.cluster_design import KEPT_FREE, engine_connections
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts import DatabasesLook
 from owlclaw_up.facts.servers import admin_login
@@ -17,6 +17,7 @@ from owlclaw_up.host.postgres_inspection import DatabaseInside
 from owlclaw_up.model import Absent, Mode, found
 from owlclaw_up.server_choice import OLDEST_POSTGRES, kept_fault, of_refusal, refused_servers, server_fault
 from owlclaw_up.settings import DatabaseSetting, wanted_databases
+from owlclaw_up.spec import NativeEngine
 
 # The newest that Hatchet was seen to run on.
 _NEWEST_MAJOR = 18
@@ -175,7 +176,9 @@ def connections(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
     seen += databases.crowd(used, server.max_connections) if not seen else ()
     spec = evidence.spec
     if spec is not None and spec.engine is not None and not (spec.compose and spec.compose.adopted):
-        needed = engine_connections(spec.engine.max_conns)
+        fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else ()
+        pools = [spec.engine.max_conns, *(fellow.max_conns for fellow in fellows)]
+        needed = sum(engine_connections(pool) for pool in pools)
         if needed + KEPT_FREE > server.max_connections:
             seen.append(
                 Seen(

@@ -46,6 +46,7 @@ _BY_CODE = {
     "engine-architecture": "engine.binaries",
     "engine-not-executable": "engine.binaries",
     "engine-not-runnable": "engine.binaries",
+    "engine-damaged": "engine.binaries",
     "engine-too-old": "sdk.engine",
     "engine-downgrade": "engine.version",
 }

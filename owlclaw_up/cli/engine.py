@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from owlclaw_up.cli.options import Json, NoColor, ProjectDir, Quiet, Verbose, end
+from owlclaw_up.cli.options import Json, NoColor, Offline, ProjectDir, Quiet, Verbose, end
 from owlclaw_up.cli.terminal import Ui, open_project
 
 app = typer.Typer(help="Native engine binaries in the user's cache.", rich_markup_mode=None, no_args_is_help=True)
@@ -42,3 +42,19 @@ def engine_import(
 
     ui = Ui("engine import", as_json, quiet, verbose, no_color)
     end(ui.run(lambda listener: import_engine(ui, open_project(project_dir), directory)))
+
+
+@app.command("pull")
+def engine_pull(
+    offline: Offline = None,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """Take the engine out of its pinned image, without Docker, into the user's cache."""
+    from owlclaw_up.cli.show import pull_engine
+
+    ui = Ui("engine pull", as_json, quiet, verbose, no_color)
+    end(ui.run(lambda listener: pull_engine(ui, open_project(project_dir, offline=offline), listener)))

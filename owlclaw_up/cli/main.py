@@ -10,13 +10,14 @@ import click
 import typer
 
 from owlclaw_up import __version__
-from owlclaw_up.cli import db, engine, token
+from owlclaw_up.cli import db, engine, export, token
 from owlclaw_up.cli.options import (
     SHARED_FLAGS,
     SHARED_VALUES,
     AdminUrl,
     DashboardPort,
     EngineDir,
+    Engines,
     EnvFile,
     GrpcPort,
     Json,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.add_typer(engine.app, name="engine")
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
+app.add_typer(export.app, name="export")
 
 
 @app.command()
@@ -62,6 +64,7 @@ def up(
     offline: Offline = None,
     timeout: Timeout = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start from no snapshot (this version keeps none).")] = False,
+    engines: Engines = None,
     engine_dir: EngineDir = None,
     dashboard_port: DashboardPort = None,
     grpc_port: GrpcPort = None,
@@ -81,8 +84,8 @@ def up(
 
         project = open_project(
             project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
-            offline=offline, timeout=timeout, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
-            grpc_port=grpc_port, postgres_port=postgres_port,
+            offline=offline, timeout=timeout, engines=engines, engine_dir=text_of(engine_dir),
+            dashboard_port=dashboard_port, grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
         outcome = environment.up(project, listener, dry_run=dry_run)
         return outcome if dry_run else _explained(project, outcome)
@@ -106,6 +109,7 @@ def plan(
     env_file: EnvFile = None,
     smoke: SmokeLevel = None,
     offline: Offline = None,
+    engines: Engines = None,
     engine_dir: EngineDir = None,
     dashboard_port: DashboardPort = None,
     grpc_port: GrpcPort = None,
@@ -124,8 +128,8 @@ def plan(
 
         project = open_project(
             project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
-            offline=offline, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port, grpc_port=grpc_port,
-            postgres_port=postgres_port,
+            offline=offline, engines=engines, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
+            grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
         return environment.up(project, listener, dry_run=True, command="plan")
 

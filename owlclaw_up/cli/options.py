@@ -31,6 +31,10 @@ EnvFile = Annotated[Optional[Path], typer.Option("--env-file", metavar="PATH", h
 SmokeLevel = Annotated[Optional[str], typer.Option("--smoke", metavar="LEVEL", help="quick, full, none.")]
 Offline = Annotated[Optional[bool], typer.Option("--offline", help="Contact nothing off this machine.")]
 Timeout = Annotated[Optional[str], typer.Option("--timeout", metavar="SECONDS", help="For everything. [default: 180]")]
+Engines = Annotated[
+    Optional[str],
+    typer.Option("--engines", metavar="N", help="Engines on the one database, 1 to 8, in mode native. [default: 1]"),
+]
 EngineDir = Annotated[
     Optional[Path],
     typer.Option("--engine-dir", metavar="DIR", help="Folder with hatchet-lite, hatchet-admin, hatchet-migrate."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.cli.terminal import Ui
 from owlclaw_up.errors import UsageError
-from owlclaw_up.model import Outcome
+from owlclaw_up.model import Listener, Outcome, StepProgress, StepStarted, Transfer
 
 if TYPE_CHECKING:
     from owlclaw_up.environment import Project
@@ -36,18 +36,20 @@ def show_logs(ui: Ui, project: Project, name: str | None, follow: bool, since: s
     for container in containers:
         read = container.docker.logs(container.name, limit, moment.timestamp() if moment else None)
         lines += [{"log": container.label, "line": project.redact(line)} for line in read]
+    labels = {label for label, _ in files} | {c.label for c in containers}
+    width = 0 if name and len(labels) < 2 else max(8, *map(len, labels), 0)
     if not ui.json:
         for entry in lines:
-            print(_labelled(entry["log"], entry["line"], name))
+            print(_labelled(entry["log"], entry["line"], width))
         if follow:
             sys.stdout.flush()
             for label, line in logs.follow(files, [(c.label, c.docker.follow(c.name)) for c in containers]):
-                print(_labelled(label, project.redact(line), name), flush=True)
+                print(_labelled(label, project.redact(line), width), flush=True)
     return Outcome("logs", "ok", 0, project=project.root, data={"lines": lines})
 
 
-def _labelled(label: str, line: str, name: str | None) -> str:
-    return line if name else f"{label:<8} | {line}"
+def _labelled(label: str, line: str, width: int) -> str:
+    return f"{label:<{width}} | {line}" if width else line
 
 
 def show_env(ui: Ui, project: Project, export: bool, diff: bool, reveal: bool) -> Outcome:
@@ -154,3 +156,28 @@ def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:
         print(f"{kept.version} {'is now' if new else 'was already'} in {kept.directory}")
     data = {"version": kept.version, "directory": str(kept.directory), "new": new}
     return Outcome("engine import", "ok", 0, data=data)
+
+
+def pull_engine(ui: Ui, project: Project, listener: Listener) -> Outcome:
+    """Take the engine out of the image that the settings name, into the user's cache."""
+    from owlclaw_up.host.engine_pull import EnginePull
+    from owlclaw_up.host.image_names import on_mirror
+
+    settings, host = project.settings, project.host
+    image = settings.hatchet_image.value
+    name = image.rpartition("/")[2]
+    listener(StepStarted("engine.pull", f"Engine from {image}"))
+    pulled = EnginePull(
+        image, on_mirror(image, settings.registry_mirror.value), host.environ, host.processes, host.clock,
+        settings.offline.value, lambda text: listener(StepProgress("engine.pull", text)),
+        lambda done, total: listener(Transfer("engine.pull", name, done, total)),
+    ).run()  # fmt: skip
+    engine = pulled.engine
+    if not ui.json and not ui.quiet:
+        print(f"{engine.version} {'is now' if pulled.new else 'was already'} in {engine.directory}")
+        print(f"{'dashboard included' if engine.assets else 'without a dashboard'}; {pulled.digest}")
+    data = {
+        "version": engine.version, "directory": str(engine.directory), "new": pulled.new, "image": image,
+        "digest": pulled.digest, "dashboard": engine.assets is not None,
+    }  # fmt: skip
+    return Outcome("engine pull", "ok", 0, data=data)

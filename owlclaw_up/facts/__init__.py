@@ -20,6 +20,7 @@ from owlclaw_up.facts.interpreter import PATIENCE, look_at_python, try_out
 from owlclaw_up.facts.leftovers import look_for_leftovers
 from owlclaw_up.facts.machine import (
     find_engines,
+    look_at_fellow_ports,
     look_at_platform,
     look_at_ports,
     look_at_proxies,
@@ -38,6 +39,7 @@ from owlclaw_up.facts.values import (
     DatabasesLook,
     DockerFacts,
     DotenvLook,
+    EngineLook,
     EnvPlace,
     EnvPlaces,
     Facts,
@@ -95,6 +97,7 @@ __all__ = [
     "DatabasesLook",
     "DockerFacts",
     "DotenvLook",
+    "EngineLook",
     "EnvPlace",
     "EnvPlaces",
     "Facts",
@@ -192,6 +195,7 @@ def _probes(
         "docker": docker,
         "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),
         "ports": lambda: Found(look_at_ports(host, settings, ledger, owner_seconds)),
+        "fellow_ports": lambda: Found(look_at_fellow_ports(host, settings, ledger)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),

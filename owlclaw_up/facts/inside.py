@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from owlclaw_up.facts.servers import admin_login
-from owlclaw_up.facts.stack import running_engine
+from owlclaw_up.facts.stack import known_engines, running_engine
 from owlclaw_up.host.base import ServerLogin, ServerRefusal, on_this_machine
 from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres_clients import Client, clients_at, ports_of
@@ -29,7 +29,7 @@ class InsideLook:
     Attributes:
         databases: by name; none of one whose role's password is not kept.
         hatchet: what is in Hatchet's.
-        engine_ports: the near ends of our own engine's connections, where it is a process of this machine.
+        engine_ports: the near ends of our own engines' connections, where they are processes of this machine.
         clients: processes of this machine by the port from which they have a session in Hatchet's database; only of
             sessions that are worth a question.
     """
@@ -47,9 +47,9 @@ def look_at_inside(host: Host, settings: Settings, ledger: Ledger) -> Fact[Insid
         return Absent("nothing was set up here yet")
     databases: dict[str, DatabaseInside | ServerRefusal] = {}
     hatchet: HatchetInside | None = None
-    engine = running_engine(host, ledger)
-    # Looked at before and after: its pools open and close connections all the time.
-    ports = ports_of(engine) if engine else frozenset()
+    engines = [e for number in known_engines(ledger) if (e := running_engine(host, ledger, number)) is not None]
+    # Looked at before and after: their pools open and close connections all the time.
+    ports = frozenset().union(*map(ports_of, engines))
     for wanted in wanted_databases(settings):
         password = ledger.vault.passwords.get(wanted.role)
         if password is None:
@@ -66,7 +66,7 @@ def look_at_inside(host: Host, settings: Settings, ledger: Ledger) -> Fact[Insid
             break
     if hatchet is None:
         return Found(InsideLook(databases))
-    ports |= ports_of(engine) if engine else frozenset()
+    ports = ports.union(*map(ports_of, engines))
     strange = {
         s.port for s in hatchet.sessions
         if on_this_machine(s.client) and (s.migrates or s.waits_for or (s.of_engine and s.port not in ports))

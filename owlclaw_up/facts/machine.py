@@ -15,21 +15,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from owlclaw_up.facts.side_by_side import ask
+from owlclaw_up.facts.stack import running_engine, wanted_engines
 from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
 from owlclaw_up.host.embedded import find_binaries
+from owlclaw_up.host.image_names import leaves_machine, on_mirror
 from owlclaw_up.host.local import available_memory, look_at_port, port_owners
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import EngineBinaries, PostgresBinaries
+from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries, engine_key
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
 _PORT_RANGE = 200
+# Nobody types the ports of the engines beside the first; they lie above everything that the first one may move to, and
+# below what systems give to clients.
+_FELLOW_PURPOSES = ("grpc", "dashboard", *INNER_PORTS)
+FELLOW_PORTS = range(21500, 31700)
+_FELLOW_STEP, _FELLOW_PLACES = 40, 250
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -90,6 +97,32 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger, seconds: float
     }
 
 
+def look_at_fellow_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[int, Mapping[str, int]]:
+    """Ports of the wanted engines beside the first, by number: the kept ones while they are free or ours, else free
+    ones; 0 where there is none.
+    """
+    asked = (settings.dashboard_port, settings.grpc_port, settings.postgres_port)
+    chosen = {port.value for port in asked if port.value} | set(ledger.state.ports.values())
+    place = zlib.crc32(str(ledger.project).encode()) % _FELLOW_PLACES
+    first = FELLOW_PORTS.start + place * _FELLOW_STEP
+    found: dict[int, Mapping[str, int]] = {}
+    for number in range(2, wanted_engines(settings, ledger) + 1):
+        kept: dict[str, int] = ledger.recall(engine_key(number)).get("ports", {})
+        if kept and running_engine(host, ledger, number) is not None:
+            found[number] = {purpose: kept[purpose] for purpose in _FELLOW_PURPOSES}
+            chosen |= set(kept.values())
+            continue
+        ports = {}
+        for purpose in _FELLOW_PURPOSES:
+            candidates = [*([kept[purpose]] if kept else []), *port_range(first)]
+            everywhere = purpose != "grpc"
+            free = (p for p in candidates if p not in chosen and look_at_port(p, everywhere=everywhere).state == "free")
+            ports[purpose] = next(free, 0)
+            chosen.add(ports[purpose])
+        found[number] = ports
+    return found
+
+
 def port_range(first: int) -> range:
     """Where a free port is looked for."""
     return range(first, min(first + _PORT_RANGE, 65536))
@@ -107,8 +140,21 @@ def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
 
 
 def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
+    """Engines at hand; where there is none, the one that could be fetched comes last."""
     kept = ledger.recall("engine").get("directory")
-    return engines.find(settings.engine_dir.value, Path(kept) if kept else None, host.environ, host.processes)
+    named = settings.engine_dir.value
+    looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
+    image = on_mirror(settings.hatchet_image.value, settings.registry_mirror.value)
+    at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
+    if (
+        named is None
+        and not at_hand
+        and engines.image_machine()
+        and not (settings.offline.value and leaves_machine(image))
+    ):
+        version = settings.hatchet_image.value.rpartition(":")[2]
+        looked.append(EngineBinaries(engines.cache_dir(), FETCHED, version, None))
+    return looked
 
 
 def look_for_binaries(host: Host, ledger: Ledger) -> Fact[tuple[PostgresBinaries, ...]]:

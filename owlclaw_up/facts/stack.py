@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from owlclaw_up.facts.servers import admin_login, look_at_databases
-from owlclaw_up.facts.values import DatabasesLook, StackLook, TokenLook
+from owlclaw_up.facts.values import DatabasesLook, EngineLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
 from owlclaw_up.host.local import answers_tcp, processes_in
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
+from owlclaw_up.spec import engine_key
 from owlclaw_up.token_claims import decode
 
 # Seconds for the engine: three looks of at most one, and one call.
 _ENGINE_SECONDS = 2.5
+_SILENT = EngineLook(None, False, "no answer")
 
 
 def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
-    """Our server, databases, logins, engine and token, as far as they were set up; server and engine side by side."""
+    """Our server, databases, logins, engines and token, as far as they were set up; server and engines side by side."""
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
@@ -35,12 +38,19 @@ def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
         if seen.ready and seen.token is not None:
             seen.token = _with_answer(host, ledger, seen.token)
 
-    thread = threading.Thread(target=engine, daemon=True)
+    def fellow(number: int) -> None:
+        seen.fellows[number] = _look_at_fellow(host, ledger, number)
+
+    looks: list[Callable[[], None]] = [engine, *(partial(fellow, number) for number in known_engines(ledger)[1:])]
+    threads = [threading.Thread(target=look, daemon=True) for look in looks]
     end = host.clock.monotonic() + _ENGINE_SECONDS
-    thread.start()
+    for thread in threads:
+        thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
-    thread.join(max(0.0, end - host.clock.monotonic()))
-    return StackLook(process, on_server, seen.process, seen.ready, seen.answers, seen.token)
+    for thread in threads:
+        thread.join(max(0.0, end - host.clock.monotonic()))
+    fellows = {number: seen.fellows.get(number, _SILENT) for number in known_engines(ledger)[1:]}
+    return StackLook(process, on_server, seen.process, seen.ready, seen.answers, seen.token, fellows)
 
 
 @dataclass
@@ -51,6 +61,7 @@ class _EngineSeen:
     process: ProcessId | None = None
     ready: bool = False
     answers: str = "no answer"
+    fellows: dict[int, EngineLook] = field(default_factory=dict)
 
 
 def _look_at_kept_server(
@@ -70,32 +81,64 @@ def _look_at_kept_server(
     return process, look_at_databases(host, settings, ledger, admin, "state")
 
 
-def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
+def engine_home(ledger: Ledger, number: int = 1) -> Path:
+    """The working directory of an engine: what runs there is ours."""
+    return ledger.directory / engine_key(number).replace(".", "-")
+
+
+def known_engines(ledger: Ledger) -> list[int]:
+    """Numbers of the native engines of which anything is on record; the first is always among them."""
+    others = [key.partition(".")[2] for key in ledger.state.data if key.startswith("engine.")]
+    return [1, *sorted(int(number) for number in others)]
+
+
+def wanted_engines(settings: Settings, ledger: Ledger) -> int:
+    """How many engines there shall be: as the settings say, else as many as the last `up` was asked for."""
+    return settings.engines.value if settings.engines.explicit else int(ledger.recall("engines").get("count", 1))
+
+
+def running_engine(host: Host, ledger: Ledger, number: int = 1) -> ProcessId | None:
     """The engine that runs: the remembered one, or one whose start was interrupted before it was remembered."""
-    process = ledger.process("engine")
+    key = engine_key(number)
+    process = ledger.process(key)
     if process is not None and host.processes.alive(process):
         return process
-    if any(not r.done for r in ledger.receipts("process", name="engine")):
-        return next(iter(processes_in(ledger.directory / "engine", ("hatchet-lite",))), None)
+    if any(not r.done for r in ledger.receipts("process", name=key)):
+        return next(iter(processes_in(engine_home(ledger, number), ("hatchet-lite",))), None)
     return None
 
 
 def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
     """The engine's process where it is one of this machine, whether it is ready, and what it answers."""
-    process, ports = None, ledger.state.ports
     if ledger.recall("engine").get("container") is None:
-        process = running_engine(host, ledger)
-        if process is None:
-            return None, False, "not running"
-        ready = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
-        if ready is None or ready[0] != 200:
-            return process, False, f"{ports.get('health')}/ready says {ready[0] if ready else 'nothing'}"
+        look = _look_at_process(host, running_engine(host, ledger), ledger.state.ports)
+        return look.process, look.ready, look.answers
+    return None, *_answers(host, ledger.state.ports)
+
+
+def _look_at_fellow(host: Host, ledger: Ledger, number: int) -> EngineLook:
+    """One of the engines beside the first."""
+    ports: Mapping[str, int] = ledger.recall(engine_key(number)).get("ports", {})
+    return _look_at_process(host, running_engine(host, ledger, number), ports)
+
+
+def _look_at_process(host: Host, process: ProcessId | None, ports: Mapping[str, int]) -> EngineLook:
+    if process is None:
+        return EngineLook(None, False, "not running")
+    health = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
+    if health is None or health[0] != 200:
+        return EngineLook(process, False, f"{ports.get('health')}/ready says {health[0] if health else 'nothing'}")
+    return EngineLook(process, *_answers(host, ports))
+
+
+def _answers(host: Host, ports: Mapping[str, int]) -> tuple[bool, str]:
+    """Whether an engine serves REST and gRPC, and what it says otherwise."""
     api = host.hatchet.get(ports.get("dashboard", 0), "/api/ready", 1.0)
     if api is None or api[0] != 200 or "html" in api[1]:
-        return process, False, f"/api/ready says {api[0] if api else 'nothing'}"
+        return False, f"/api/ready says {api[0] if api else 'nothing'}"
     if not answers_tcp("127.0.0.1", ports.get("grpc", 0)):
-        return process, False, f"nobody listens on its gRPC port {ports.get('grpc')}"
-    return process, True, "ready"
+        return False, f"nobody listens on its gRPC port {ports.get('grpc')}"
+    return True, "ready"
 
 
 def _kept_token(ledger: Ledger) -> TokenLook | None:

@@ -279,8 +279,21 @@ class DatabasesLook:
 
 
 @dataclass(frozen=True)
+class EngineLook:
+    """One native engine: its process, whether it is ready, and what it answers."""
+
+    process: ProcessId | None
+    ready: bool
+    answers: str
+
+
+@dataclass(frozen=True)
 class StackLook:
-    """What stands of our own environment, as far as the state says there is one."""
+    """What stands of our own environment, as far as the state says there is one.
+
+    Attributes:
+        fellows: the engines beside the first, by number; those that were ever started.
+    """
 
     server_process: ProcessId | None = None
     on_server: DatabasesLook = field(default_factory=DatabasesLook)
@@ -288,6 +301,13 @@ class StackLook:
     engine_ready: bool = False
     engine_answers: str = ""
     token: TokenLook | None = None
+    fellows: Mapping[int, EngineLook] = field(default_factory=dict)
+
+    def engine(self, number: int) -> EngineLook:
+        """One of the native engines; the first is 1."""
+        if number == 1:
+            return EngineLook(self.engine_process, self.engine_ready, self.engine_answers)
+        return self.fellows.get(number, EngineLook(None, False, "not running"))
 
 
 @dataclass(frozen=True)
@@ -332,6 +352,7 @@ class Facts:
     """Everything that was seen, at one moment. The facts with a default are looked for only where they are asked for.
 
     Attributes:
+        fellow_ports: ports of the wanted engines beside the first, by number and purpose.
         seconds: what each probe took.
         broken: the probes that crashed or ran out of time, each with how.
     """
@@ -348,6 +369,7 @@ class Facts:
     sdk: Fact[SdkLook]
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]
+    fellow_ports: Fact[Mapping[int, Mapping[str, int]]] = _UNASKED
     leftovers: Fact[LeftoversLook] = _UNASKED
     web: Fact[WebLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED

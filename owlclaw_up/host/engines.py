@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from owlclaw_up.errors import BinaryNotRunnable, EngineUnusable
 from owlclaw_up.host.base import Processes
@@ -18,11 +19,14 @@ from owlclaw_up.spec import EngineBinaries
 
 BINARIES = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
 ASSETS = "static-assets"
+# Beside the binaries of an engine that came out of an image.
+MANIFEST = "manifest.json"
 # A build that nobody stamped: hatchet, cmd/hatchet-lite/main.go.
 UNSTAMPED = "v0.1.0-alpha.0"
 # ELF e_machine: System V ABI.
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x28: "arm", 0x03: "i386"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
+_IMAGE_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 # The whole of it becomes a folder's name in the cache.
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+.][A-Za-z0-9.+-]*)?")
 
@@ -42,6 +46,11 @@ def version_tuple(text: str) -> tuple[int, int, int]:
     """`v0.104.7` -> (0, 104, 7); (0, 0, 0) for anything else."""
     match = _VERSION.match(text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
+
+
+def image_machine() -> str:
+    """This machine as images name it (image-spec: GOARCH); empty where the binaries of Hatchet's image do not run."""
+    return _IMAGE_MACHINES.get(platform.machine().lower(), "") if platform.system() == "Linux" else ""
 
 
 def cache_dir() -> Path:
@@ -84,6 +93,11 @@ def inspect(directory: Path, source: str, processes: Processes) -> EngineBinarie
         return refused(
             "engine-not-runnable", f"{directory / 'hatchet-lite'} --version says: {said}", f"ls -l {directory}"
         )
+    damaged = _damaged(directory)
+    if damaged:
+        return refused(
+            "engine-damaged", f"{damaged} is not as it was when it was taken out of its image", "owlclaw-up engine pull"
+        )
     assets = directory / ASSETS
     return EngineBinaries(directory, source, version, assets if (assets / "index.html").is_file() else None)
 
@@ -114,6 +128,27 @@ def cached(processes: Processes) -> list[EngineBinaries | EngineRefused]:
     folders = [p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")] if root.is_dir() else []
     folders.sort(key=lambda p: version_tuple(p.name), reverse=True)
     return [inspect(folder, "engine cache", processes) for folder in folders]
+
+
+def manifest_of(directory: Path) -> dict[str, Any]:
+    """What is on record of an engine that came out of an image: `image`, `digest`, and `files` with size, time and hash."""
+    try:
+        document = json.loads((directory / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) and isinstance(document.get("files"), dict) else {}
+
+
+def _damaged(directory: Path) -> str:
+    """The first file that has another size or time than on record; hashing them all would cost every `up` half a second."""
+    for name, kept in manifest_of(directory).get("files", {}).items():
+        try:
+            info = (directory / name).stat()
+        except OSError:
+            return str(directory / name)
+        if (info.st_size, info.st_mtime_ns) != (kept["size"], kept["mtime_ns"]):
+            return str(directory / name)
+    return ""
 
 
 def import_engine(source: Path, processes: Processes) -> tuple[EngineBinaries, bool]:

@@ -6,7 +6,6 @@ A killed worker is missed after half a minute (hatchet, pkg/repository/sqlcv1/ta
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -14,16 +13,14 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
-from owlclaw_up.client import ClientError, TaskRun
 from owlclaw_up.proof.quick import POLL, Session
-from owlclaw_up.proof.talk import Failed, Skipped, ask, progress, say
+from owlclaw_up.proof.restarts import at, napping, over_a_restart, over_kills
+from owlclaw_up.proof.talk import Failed, progress, say
 from owlclaw_up.proof.workers import WorkerProcess
 
 RUNS = 1000
 SHARED_RUNS = 20
 _NAP_SECONDS = 3
-_OVER_RESTART_SECONDS = 4
-_NOTED_SECONDS = 0.5
 # So long the engine gives work to a worker that it has not heard of: hatchet, pkg/repository/sqlcv1/lease.sql, 5 s.
 _TRUSTED_SECONDS = 6
 _SHARED_TRIES = 3
@@ -52,8 +49,8 @@ async def long(session: Session, others: list[WorkerProcess], values: dict[str, 
     dead = asyncio.Event()
     finished = asyncio.create_task(prove("worker_killed", partial(_over_a_kill, session, dead)))
     await dead.wait()
-    for worker in others:
-        worker.tell(values)
+    for number, worker in enumerate(others):
+        worker.tell(at(values, number))
     session.workers += others
     progress("two other workers take over")
     await asyncio.sleep(_TRUSTED_SECONDS)
@@ -67,25 +64,16 @@ async def long(session: Session, others: list[WorkerProcess], values: dict[str, 
     await prove("throughput", partial(_throughput, session))
     progress("waiting until the engine misses the worker that was killed")
     await finished
-    progress("the engine stops and starts while a durable sleep lasts")
-    await prove("engine_restarted", partial(_over_a_restart, session))
+    engines = values["engines"]
+    over = partial(over_kills, session, engines) if len(engines) > 1 else partial(over_a_restart, session)
+    await prove("engine_restarted", over)
     return session.proofs.good
-
-
-async def _napping(session: Session, seconds: float) -> TaskRun:
-    """A durable sleep that a worker has begun."""
-    tasks = session.tasks
-    run = await tasks.client.run_task_now(tasks.nap, {"seconds": seconds}, metadata=session.metadata)
-    await session.until(run, "RUNNING", "COMPLETED")
-    # It runs; the engine takes note of the sleep a moment later.
-    await asyncio.sleep(_NOTED_SECONDS)
-    return run
 
 
 async def _over_a_kill(session: Session, dead: asyncio.Event) -> tuple[bool, str]:
     """Kill the only worker in the middle of a durable sleep; says so by the event, so that others take over."""
     try:
-        run = await _napping(session, _NAP_SECONDS)
+        run = await napping(session, _NAP_SECONDS)
     finally:
         killed = session.workers.pop(0)
         killed.kill()
@@ -189,16 +177,3 @@ def _histogram(waited: list[float]) -> list[dict[str, Any]]:
     width = max(waited[-1], 0.001) / _BARS
     counts = Counter(min(int(w / width), _BARS - 1) for w in waited)
     return [{"from": round(n * width, 3), "to": round((n + 1) * width, 3), "count": counts[n]} for n in range(_BARS)]
-
-
-async def _over_a_restart(session: Session) -> tuple[bool, str]:
-    run = await _napping(session, _OVER_RESTART_SECONDS)
-    answer = await ask("restart")
-    if "refused" in answer:
-        with contextlib.suppress(ClientError):
-            await session.tasks.client.cancel_task(run)
-        raise Skipped(str(answer["refused"]))
-    if "failed" in answer:
-        raise Failed("gRPC", f"the engine did not come up again: {answer['failed']}")
-    await session.result(run, "the durable sleep")
-    return True, "a durable sleep outlived the restart"

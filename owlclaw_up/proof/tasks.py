@@ -24,9 +24,13 @@ class ProofTasks:
     work: Task
 
 
-def define() -> ProofTasks:
-    """A client for the engine of this process's environment, and its tasks."""
-    client = HatchetClient(HatchetConfig.load(env_file=None))
+def define(host_port: str | None = None, server_url: str | None = None) -> ProofTasks:
+    """A client for the engine of this process's environment, and its tasks.
+
+    Args:
+        host_port, server_url: addresses of another engine of the same cluster.
+    """
+    client = HatchetClient(HatchetConfig.load(env_file=None, host_port=host_port, server_url=server_url))
     minutes = timedelta(minutes=5)
 
     def done(at: float) -> dict[str, Any]:
@@ -42,7 +46,8 @@ def define() -> ProofTasks:
         await context.aio_sleep_for(timedelta(seconds=input["seconds"]))
         return done(time.time())
 
-    @client.task(name="owlclaw-up-work", schedule_timeout=minutes, timeout=90)
+    # Given to a worker whose engine has just died, it is given to another one after a minute and more.
+    @client.task(name="owlclaw-up-work", schedule_timeout=minutes, timeout=timedelta(minutes=4))
     async def work(input: dict[str, Any], context: Any) -> dict[str, Any]:
         begun = time.time()
         await asyncio.sleep(input.get("seconds", 0))

@@ -8,13 +8,15 @@ from __future__ import annotations
 import dataclasses
 
 from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.facts.stack import known_engines
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import ContainerEngine, NativeEngine, StackSpec
+from owlclaw_up.spec import ContainerEngine, NativeEngine, StackSpec, engine_key
 from owlclaw_up.steps import (
     containers,
     database,
     dotenv,
     engine,
+    engine_stop,
     images,
     keys,
     postgres,
@@ -47,7 +49,7 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
             *upgrade.steps(spec, ledger),
             engine.Migrate(spec, ledger),
             engine.Seed(spec, ledger),
-            engine.StartEngine(spec, ledger),
+            *engine.start_steps(spec, ledger),
             token.EnsureToken(spec, ledger, native),
         ]
     elif isinstance(spec.engine, ContainerEngine):
@@ -99,8 +101,13 @@ def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
 def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """Steps that stop what ran for another mode and would be in this one's way."""
     steps: list[Step] = []
-    if not isinstance(spec.engine, NativeEngine) and ledger.process("engine"):
-        steps.append(engine.StopEngine(ledger))
+    wanted = 1 + len(spec.engine.fellows) if isinstance(spec.engine, NativeEngine) else 0
+    surplus = [n for n in reversed(known_engines(ledger)) if n > wanted]
+    steps += [
+        engine_stop.StopEngine(ledger, number)
+        for number in surplus
+        if ledger.process(engine_key(number)) or ledger.receipts("process", name=engine_key(number))
+    ]
     if not spec.postgres.embedded and ledger.process("postgres"):
         steps.append(postgres.StopServer(ledger))
     if ledger.recall("compose"):
@@ -114,7 +121,7 @@ def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
 def removals(ledger: Ledger, *, purge: bool) -> list[Step]:
     """The steps that take back what receipts name: processes and containers, and with `purge` everything else too."""
     steps: list[Step] = token.revocations(ledger) if purge else []
-    steps.append(engine.StopEngine(ledger))
+    steps += [engine_stop.StopEngine(ledger, number) for number in reversed(known_engines(ledger))]
     if ledger.recall("compose"):
         steps.append(containers.StopContainers(ledger, doomed=purge))
     local = ledger.recall("postgres").get("kind") == "local"

@@ -11,52 +11,61 @@ from pathlib import Path
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.machine import port_range
-from owlclaw_up.facts.stack import running_engine
+from owlclaw_up.facts.stack import engine_home, known_engines, running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
-from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
+from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, NativeEngine, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, Fellow, NativeEngine, Ports, StackSpec, engine_key
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.engine_env import diagnose, engine_env, fingerprint, token_arguments
+from owlclaw_up.steps.engine_stop import end_leftovers, names
 from owlclaw_up.steps.ghost import clear_ghost
 from owlclaw_up.upgrade_record import mark_serving, server_key
 
 _STARTING = "owlclaw-up starts hatchet-lite"
 _MIGRATE_SECONDS = 600.0
 _STARTS = 4
-_PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
 _KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
 
 
 class _EngineStep:
-    """What the steps of the engine share: its environment and its errors."""
+    """What the steps of an engine share: its environment and its errors.
 
-    def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
+    Args:
+        fellow: the engine beside the first that is meant; None for the first.
+    """
+
+    def __init__(self, spec: StackSpec, ledger: Ledger, fellow: Fellow | None = None) -> None:
         assert isinstance(spec.engine, NativeEngine)
-        self.spec, self.ledger = spec, ledger
+        self.spec, self.ledger, self.fellow = spec, ledger, fellow
         self.engine: NativeEngine = spec.engine
+        self.number = fellow.number if fellow else 1
+        self.key = engine_key(self.number)
 
     @property
     def home(self) -> Path:
-        """The working directory of the engine: what runs there is ours."""
-        return self.ledger.directory / "engine"
+        return engine_home(self.ledger, self.number)
+
+    @property
+    def ports(self) -> Ports:
+        return self.fellow.ports if self.fellow else self.spec.ports
 
     @property
     def assets(self) -> Path:
         return self.engine.binaries.assets or self.home / "static-assets"
 
     def env(self, environ: Mapping[str, str]) -> dict[str, str]:
-        return engine_env(self.spec, self.engine, self.ledger.vault.engine, environ, self.assets)
+        return engine_env(self.spec, self.engine, self.ledger.vault.engine, environ, self.assets, self.fellow)
 
     @property
     def log(self) -> Path:
         """What the running engine says."""
-        return self.ledger.logs / "hatchet.log"
+        return self.ledger.logs / (f"hatchet-{self.number}.log" if self.fellow else "hatchet.log")
 
     def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
         """For waits on the running engine: its last words, and a look that raises once it has died."""
-        process = self.ledger.process("engine")
+        process = self.ledger.process(self.key)
         assert process is not None, "StartEngine comes first"
 
         def lines() -> Sequence[str]:
@@ -70,10 +79,10 @@ class _EngineStep:
                 return
             # The last lines may be written a moment after the end.
             known = diagnose("\n".join(lines()[-40:]))
-            self.ledger.forget("process", name="engine")
-            self.ledger.remember("engine", pid=None, started=None)
+            self.ledger.forget("process", name=self.key)
+            self.ledger.remember(self.key, pid=None, started=None)
             raise ProcessDied(
-                "hatchet-lite",
+                f"hatchet-lite, engine {self.number}," if self.fellow else "hatchet-lite",
                 exit_status(process) + (f" ({known.cause})" if known else ""),
                 hint=known.hint if known else "owlclaw-up logs hatchet",
                 log=tail(),
@@ -264,18 +273,25 @@ class StartEngine(_EngineStep):
     id = "engine.server"
     title = "Hatchet engine"
 
+    def __init__(self, spec: StackSpec, ledger: Ledger, fellow: Fellow | None = None) -> None:
+        super().__init__(spec, ledger, fellow)
+        self.id, self.title = names(self.number)
+
     def _fingerprint(self) -> str:
         return fingerprint(self.env({}), self.engine.binaries.directory, self.engine.binaries.version)
 
     def check(self, facts: Facts) -> Change:
-        stack, version = facts.our_stack, self.engine.binaries.version
-        same = self.ledger.recall("engine").get("fingerprint") == self._fingerprint()
-        if stack.engine_process is not None and stack.engine_ready and same:
-            return unchanged(f"{version} answers, pid {stack.engine_process.pid}")
-        if stack.engine_process is not None:
-            why = stack.engine_answers if same else "it was started with other settings"
+        look, version, ports = facts.our_stack.engine(self.number), self.engine.binaries.version, self.ports
+        kept = self.ledger.recall(self.key)
+        same = kept.get("fingerprint") == self._fingerprint()
+        if look.process is not None and look.ready and same:
+            return unchanged(f"{version} answers, pid {look.process.pid}")
+        if look.process is not None:
+            why = look.answers if same else "it was started with other settings"
+            share = self.fellow.max_conns if self.fellow else self.engine.max_conns
+            if not same and kept.get("max_conns", share) != share:
+                why = f"its pools shrink from {kept['max_conns']} to {share} connections, so that all engines have some"
             return Change(Action.UPDATE, f"restart {version}", why)
-        ports = self.spec.ports
         return Change(
             Action.CREATE,
             f"start {version}, dashboard on {ports.dashboard}, gRPC on {ports.grpc}",
@@ -285,15 +301,17 @@ class StartEngine(_EngineStep):
     def apply(self, run: Run) -> Applied:
         ledger, processes = self.ledger, run.host.processes
         run.host.files.make_dir(self.home)
-        old = running_engine(run.host, ledger)
+        old = running_engine(run.host, ledger, self.number)
         action = Action.CREATE
         if old is not None:
             processes.stop(old, signal=signal.SIGTERM, timeout=10)
             action = Action.UPDATE
-        end_leftovers(run, ledger)
+        end_leftovers(run, ledger, self.number)
         # One that was killed before it was remembered left the receipt of its intent.
-        known = bool(ledger.recall("engine").get("started_at") or ledger.receipts("process", name="engine"))
-        cleared = clear_ghost(run, self.spec, ledger, known=known)
+        known = bool(ledger.recall(self.key).get("started_at") or ledger.receipts("process", name=self.key))
+        others = (n for n in known_engines(ledger) if n != self.number)
+        company = any(running_engine(run.host, ledger, n) is not None for n in others)
+        cleared = clear_ghost(run, self.spec, ledger, known=known, company=company)
         if self.engine.binaries.assets is None:
             # Headless builds panic without a page to serve.
             run.host.files.make_dir(self.assets)
@@ -313,12 +331,12 @@ class StartEngine(_EngineStep):
         ledger = self.ledger
         run.host.files.append(self.log, f"{now_text(run.host.clock)} {_STARTING}\n")
         mark_serving(ledger, self.spec.postgres)
-        with ledger.creating("process", name="engine"):
+        with ledger.creating("process", name=self.key):
             process = run.host.processes.start(
                 [str(self.engine.binaries.lite)], env=self.env(run.host.environ), cwd=self.home, log=self.log
             )
             ledger.keep(
-                "engine",
+                self.key,
                 pid=process.pid,
                 started=process.started,
                 started_at=now_text(run.host.clock),
@@ -327,37 +345,43 @@ class StartEngine(_EngineStep):
                 directory=str(self.engine.binaries.directory),
                 version=self.engine.binaries.version,
                 fingerprint=self._fingerprint(),
+                max_conns=self.fellow.max_conns if self.fellow else self.engine.max_conns,
             )
         return process
 
     def _move_inner_ports(self, run: Run) -> bool:
-        """Choose those of the engine's inner ports anew that somebody took since they were chosen.
+        """Choose those of the engine's ports anew that somebody took since they were chosen, and that are written nowhere.
 
-        They stand in no token and no dotenv file; another checkout that comes up at the same time chooses alike.
+        Another checkout that comes up at the same time chooses alike. A fellow's ports stand in no token and no dotenv file.
         """
-        ports = self.spec.ports
-        taken = set(dataclasses.asdict(ports).values())
+        ports = self.ports
+        taken = {port for of in (self.spec.ports, *(f.ports for f in self.engine.fellows)) for port in of.all.values()}
         moved: dict[str, int] = {}
-        for purpose in ("api", "frontend", "health"):
-            port = getattr(ports, purpose)
-            if look_at_port(port, everywhere=True).state == "free":
+        for purpose in ("api", "frontend", "health", *(("dashboard", "grpc") if self.fellow else ())):
+            port, everywhere = getattr(ports, purpose), purpose != "grpc"
+            if look_at_port(port, everywhere=everywhere).state == "free":
                 continue
             for other in port_range(port)[1:]:
-                if other not in taken and look_at_port(other, everywhere=True).state == "free":
+                if other not in taken and look_at_port(other, everywhere=everywhere).state == "free":
                     moved[purpose] = other
                     taken.add(other)
                     break
         if not moved:
             return False
         run.say(", ".join(f"port {getattr(ports, p)} was taken meanwhile, {n} instead" for p, n in moved.items()))
-        self.spec = dataclasses.replace(self.spec, ports=dataclasses.replace(ports, **moved))
-        self.ledger.state.ports = dataclasses.asdict(self.spec.ports)
-        self.ledger.save()
+        ports = dataclasses.replace(ports, **moved)
+        if self.fellow:
+            self.fellow = dataclasses.replace(self.fellow, ports=ports)
+            self.ledger.remember(self.key, ports=ports.of_engine)
+        else:
+            self.spec = dataclasses.replace(self.spec, ports=ports)
+            self.ledger.state.ports = dataclasses.asdict(ports)
+            self.ledger.save()
         return True
 
     def _wait(self, run: Run) -> None:
         """Ready: 8733/ready, then /api/ready with an empty body that is no page; gRPC is proved with the token."""
-        ports, hatchet = self.spec.ports, run.host.hatchet
+        ports, hatchet = self.ports, run.host.hatchet
 
         tail, dead = self.watch(run)
 
@@ -387,46 +411,7 @@ class StartEngine(_EngineStep):
         wait_until("the engine's gRPC port listening", grpc, deadline=run.deadline, dead=dead, log_tail=tail)
 
 
-class StopEngine:
-    """Stop the native engine."""
-
-    id = "engine.server"
-    title = "Hatchet engine"
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-
-    def check(self, facts: Facts) -> Change:
-        process = facts.our_stack.engine_process
-        if process is not None:
-            return Change(Action.REMOVE, f"stop the engine, pid {process.pid}")
-        if self.ledger.receipts("process", name="engine"):
-            return Change(Action.REMOVE, "clear up after an engine that has ended")
-        if (self.ledger.directory / "engine").exists():
-            return Change(Action.RUN, "nothing of it may run on")
-        return unchanged("is not running")
-
-    def apply(self, run: Run) -> Applied:
-        process = running_engine(run.host, self.ledger)
-        how = "was not running"
-        if process is not None:
-            how = run.host.processes.stop(process, signal=signal.SIGTERM, timeout=10)
-        ended = end_leftovers(run, self.ledger)
-        if process is None and not ended and not self.ledger.receipts("process", name="engine"):
-            return Applied(Action.UNCHANGED, "is not running")
-        self.ledger.remember("engine", pid=None, started=None, stopped_at=now_text(run.host.clock))
-        self.ledger.forget("process", name="engine")
-        return Applied(Action.REMOVE, how)
-
-
-def end_leftovers(run: Run, ledger: Ledger) -> int:
-    """End what an `up` that was killed has left behind: a migration or a seed that went on without it.
-
-    The recorded engine is left alone.
-    """
-    engine = ledger.process("engine")
-    ours = processes_in(ledger.directory / "engine", _PROGRAMS)
-    left = [p for p in ours if engine is None or p.pid != engine.pid]
-    for process in left:
-        run.host.processes.stop(process, signal=signal.SIGTERM, timeout=5)
-    return len(left)
+def start_steps(spec: StackSpec, ledger: Ledger) -> list[StartEngine]:
+    """A step for every engine that is wanted, the first one's first: it alone may find rows of dead ones to clear."""
+    assert isinstance(spec.engine, NativeEngine)
+    return [StartEngine(spec, ledger, fellow) for fellow in (None, *spec.engine.fellows)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owlclaw_up.host.postgres_url import url_of
-from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, Fellow, StackSpec
 
 KEYSETS = (
     "SERVER_ENCRYPTION_MASTER_KEYSET",
@@ -28,23 +28,26 @@ _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SYSTEMROOT")
 
 
 def engine_env(
-    spec: StackSpec, engine: EngineSpec, identity: Mapping[str, str], environ: Mapping[str, str], assets: Path
-) -> dict[str, str]:
+    spec: StackSpec, engine: EngineSpec, identity: Mapping[str, str], environ: Mapping[str, str], assets: Path,
+    fellow: Fellow | None = None,
+) -> dict[str, str]:  # fmt: skip
     """Every variable of the engine.
 
     Args:
         identity: the keysets and cookie secrets.
         environ: this command's environment, of which a few harmless variables are handed on.
         assets: folder with the dashboard's index.html; the engine panics without one.
+        fellow: the engine beside the first that it is for. It listens elsewhere, and has the same identity and addresses in
+            tokens.
     """
-    ports = spec.ports
+    ports = fellow.ports if fellow else spec.ports
     env = {name: environ[name] for name in _INHERITED if name in environ}
     database_url = url_of(spec.login(spec.database(HATCHET_DATABASE))).reveal()
     if "sslmode=" not in database_url:
         database_url += ("&" if "?" in database_url else "?") + "sslmode=prefer"
     env |= {
         "DATABASE_URL": database_url,
-        "DATABASE_MAX_CONNS": str(engine.max_conns),
+        "DATABASE_MAX_CONNS": str(fellow.max_conns if fellow else engine.max_conns),
         "PGTZ": "UTC",
         "SERVER_URL": spec.server_url,
         "SERVER_PORT": str(ports.api),

@@ -11,15 +11,21 @@ from owlclaw_up.steps.base import Run
 GHOST_SECONDS = 65
 
 
-def clear_ghost(run: Run, spec: StackSpec, ledger: Ledger, *, known: bool) -> int:
+def clear_ghost(run: Run, spec: StackSpec, ledger: Ledger, *, known: bool, company: bool = False) -> int:
     """Delete the dead predecessor's partition and lease rows; never with another engine alive.
 
     Args:
         known: whether the rows can be those of an engine that this project started, and that is dead now.
+        company: whether another engine of this project is alive, so that rows are that one's as well.
 
     Returns:
         How many rows went.
     """
+    if company:
+        # Those of a dead one run out by themselves within a minute; till then its share of the work waits.
+        if known:
+            ledger.remember("engine", patience=True)
+        return 0
     login = spec.login(spec.database(HATCHET_DATABASE))
     trace = run.host.postgres.engine_trace(login)
     if not trace.rows:

@@ -9,6 +9,7 @@ from owlclaw_up.errors import PullFailed, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import Clock
 from owlclaw_up.host.docker_base import Docker
+from owlclaw_up.host.image_names import on_mirror
 from owlclaw_up.model import Action, Change, Note, Transfer, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import ComposeSpec
@@ -19,22 +20,6 @@ PAUSES = (1.0, 3.0, 8.0)
 # Nobody says a word for this long: then nobody will.
 SILENCE = 60.0
 _SHOW_EVERY = 0.15
-_HUB = ("docker.io", "index.docker.io")
-
-
-def on_mirror(reference: str, mirror: str) -> str:
-    """Where a mirror has an image: the registry's name, or Docker Hub's that is left out, gives way to the mirror's.
-
-    What is named by its digest comes from where it is named: no image can be given such a name afterwards.
-    """
-    if not mirror or "@" in reference:
-        return reference
-    first, _, rest = reference.partition("/")
-    named = bool(rest) and ("." in first or ":" in first or first == "localhost")
-    path = rest if named else reference
-    if "/" not in path and (not named or first in _HUB):
-        path = f"library/{path}"
-    return f"{mirror.removeprefix('https://').removeprefix('http://').rstrip('/')}/{path}"
 
 
 class _Stopped(Exception):

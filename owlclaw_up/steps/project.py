@@ -9,7 +9,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import STATE_DIR, Ledger
-from owlclaw_up.spec import DatabaseSpec, PostgresSpec, StackSpec
+from owlclaw_up.spec import DatabaseSpec, NativeEngine, PostgresSpec, StackSpec, engine_key
 from owlclaw_up.steps.base import Applied, Run
 
 
@@ -71,6 +71,7 @@ class PrepareProject(KeepLogins):
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         super().__init__(spec.postgres, spec.databases, ledger)
         self.ports = dataclasses.asdict(spec.ports)
+        self.fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else None
 
     def _new(self) -> bool:
         return not self.ledger.state.ports
@@ -80,10 +81,27 @@ class PrepareProject(KeepLogins):
 
     def _keep(self) -> None:
         self.ledger.state.ports = dict(self.ports)
+        if self.fellows is not None:
+            self.ledger.keep("engines", count=1 + len(self.fellows))
+            for fellow in self.fellows:
+                self.ledger.keep(engine_key(fellow.number), ports=fellow.ports.of_engine)
 
     def _moved(self) -> list[str]:
         kept = self.ledger.state.ports
-        return [f"{name} port {port}" for name, port in self.ports.items() if kept.get(name) != port] + super()._moved()
+        moved = [f"{name} port {port}" for name, port in self.ports.items() if kept.get(name) != port]
+        return moved + self._moved_engines() + super()._moved()
+
+    def _moved_engines(self) -> list[str]:
+        if self.fellows is None:
+            return []
+        count, ledger = 1 + len(self.fellows), self.ledger
+        said = f"{count} engines" if count > 1 else "one engine"
+        moved = [said] if ledger.recall("engines").get("count", 1) != count else []
+        return moved + [
+            f"ports of engine {f.number}"
+            for f in self.fellows
+            if ledger.recall(engine_key(f.number)).get("ports") != f.ports.of_engine
+        ]
 
 
 class RemoveState:

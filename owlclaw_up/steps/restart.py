@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 from owlclaw_up.facts.containers import ENGINE
+from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import NativeEngine, StackSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.compose import container_name
 from owlclaw_up.steps.containers import StartContainerEngine
-from owlclaw_up.steps.engine import StartEngine
+from owlclaw_up.steps.engine import StartEngine, start_steps
 
 _STOP_SECONDS = 30
 
@@ -33,3 +36,19 @@ def restart_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     docker = run.host.docker(spec.compose.docker.address)
     docker.stop(container_name(spec.compose.project, ENGINE), timeout=_STOP_SECONDS)
     StartContainerEngine(spec, ledger).apply(run)
+
+
+def kill_engine(run: Run, ledger: Ledger, number: int) -> None:
+    """End one engine of a small cluster as a crash would."""
+    process = running_engine(run.host, ledger, number)
+    if process is not None:
+        run.host.processes.stop(process, signal=signal.SIGKILL, timeout=5)
+
+
+def start_again(run: Run, spec: StackSpec, ledger: Ledger, number: int) -> None:
+    """Have that engine ready again, on the same ports and keys.
+
+    Raises:
+        UpError: it does not come up again.
+    """
+    start_steps(spec, ledger)[number - 1].apply(run)

@@ -14,17 +14,20 @@ from pathlib import Path
 
 from owlclaw_up.errors import UpError
 from owlclaw_up.facts import Facts
+from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import Child, Deadline
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import APPLICATION_DATABASE, StackSpec
+from owlclaw_up.spec import APPLICATION_DATABASE, Fellow, NativeEngine, StackSpec, engine_key
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.ghost import GHOST_SECONDS
-from owlclaw_up.steps.restart import restart_engine, why_not
+from owlclaw_up.steps.restart import kill_engine, restart_engine, start_again, why_not
 
 # What a proof may take, by level. The long one waits half a minute for Hatchet to miss a worker that was killed.
 _SECONDS = {"quick": 45.0, "full": 170.0}
+# The same for each engine of a small cluster that is killed: a minute until the others take its share of the work over.
+_SECONDS_OF_KILL = 200.0
 _PROGRAM = Path(__file__).parent.parent / "proof" / "program.py"
 
 
@@ -41,6 +44,7 @@ class Prove:
         self._proofs: list[Proof] = []
         self._asks: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._say: Callable[[str], None] = lambda text: None
+        self._killed: set[int] = set()
 
     def _fingerprint(self, sdk: str) -> str:
         """Changes when anything the proof rests on does: the processes, the token, the addresses, the SDK."""
@@ -51,8 +55,13 @@ class Prove:
             [kept.recall("engine").get(k) for k in ("pid", "started", "container")] if spec.engine else None,
             env_values(spec, kept.vault.token if spec.engine else ""),
             sdk,
+            *([kept.recall(engine_key(f.number)).get(k) for k in ("pid", "started")] for f in self._fellows),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def _fellows(self) -> tuple[Fellow, ...]:
+        return self.spec.engine.fellows if isinstance(self.spec.engine, NativeEngine) else ()
 
     def of_this_environment(self, facts: Facts) -> bool:
         """Whether nothing that the proof on record rests on has changed since."""
@@ -67,6 +76,7 @@ class Prove:
             return Change(Action.SKIP, "not asked for")
         kept = self.ledger.recall("smoke")
         stands = facts.our_stack.engine_ready or self.spec.engine is None
+        stands = stands and all(facts.our_stack.engine(f.number).ready for f in self._fellows)
         if (
             not self.spec.smoke_again
             and stands
@@ -81,6 +91,8 @@ class Prove:
     def _what(self) -> str:
         if self.spec.engine is None:
             return "SQL, and a mock run of a task"
+        if self.spec.smoke == "full" and self._fellows:
+            return "the long proof: workers killed, one engine after another killed, a thousand runs"
         if self.spec.smoke == "full":
             return "the long proof: workers killed, the engine restarted, a thousand runs"
         return "a worker runs a task and a durable sleep"
@@ -89,7 +101,7 @@ class Prove:
         from owlclaw_up.facts.machine import look_at_sdk
 
         sdk = found(look_at_sdk())
-        proofs = [self._sql(run), *self._work(run)]
+        proofs = [self._sql(run), *(self._all_run(run) or self._work(run))]
         good = all(p.status != "failed" for p in proofs)
         run.smoke = Smoke(self.spec.smoke, "passed" if good else "failed", tuple(proofs))
         self.ledger.remember(
@@ -115,6 +127,15 @@ class Prove:
             return Proof("sql", "passed", seconds, f"{login.database} answers role {login.user}")
         return Proof("sql", "failed", seconds, refusal.detail, "SQL")
 
+    def _all_run(self, run: Run) -> list[Proof]:
+        """A failed proof where the long one would have fewer engines to kill than there shall be."""
+        if self.spec.smoke != "full":
+            return []
+        dead = [f.number for f in self._fellows if running_engine(run.host, self.ledger, f.number) is None]
+        numbers = " and ".join(map(str, dead))
+        why = f"engine {numbers} does not run, and the long proof kills them one by one; owlclaw-up starts it"
+        return [Proof("engines", "failed", 0.0, why, "gRPC")] if dead else []
+
     def begin(self, run: Run) -> None:
         """Have hatchet-sdk imported while the other steps work: that alone takes a second or more."""
         self._child = self._start(run)
@@ -138,19 +159,30 @@ class Prove:
         return child
 
     def _serve(self, run: Run, child: Child, seconds: float) -> None:
-        """Do what the program asks for, until it ends: only this side can restart the engine."""
+        """Do what the program asks for, until it ends: only this side can end an engine, and start one."""
         limit = Deadline(seconds, run.host.clock)
         while not child.ended and not limit.over:
             with contextlib.suppress(queue.Empty):
-                assert self._asks.get(timeout=0.1) == "restart"
-                child.send(json.dumps(self._restarted(run)))
+                child.send(json.dumps(self._done(run, self._asks.get(timeout=0.1))))
+        # A proof that failed in the middle leaves nothing dead.
+        for number in sorted(self._killed):
+            start_again(run, self.spec, self.ledger, number)
 
-    def _restarted(self, run: Run) -> dict[str, str]:
+    def _done(self, run: Run, asked: str) -> dict[str, str]:
+        """Do one thing: `restart`, `kill N` or `start N`, of the engine of that number."""
         refused = why_not(self.spec)
         if refused:
             return {"refused": refused}
+        what, _, number = asked.partition(" ")
         try:
-            restart_engine(run, self.spec, self.ledger)
+            if what == "kill":
+                self._killed.add(int(number))
+                kill_engine(run, self.ledger, int(number))
+            elif what == "start":
+                start_again(run, self.spec, self.ledger, int(number))
+                self._killed.discard(int(number))
+            else:
+                restart_engine(run, self.spec, self.ledger)
         except UpError as error:
             return {"failed": error.message}
         return {}
@@ -175,12 +207,18 @@ class Prove:
         values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
         env = {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
         env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
-        patience = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
+        patience: float = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
+        if self.spec.smoke == "full" and self._fellows:
+            more = _SECONDS_OF_KILL * (1 + len(self._fellows))
+            patience += more
+            run.deadline.extend(more)
         seconds = min(_SECONDS[self.spec.smoke] + patience, run.deadline.left())
+        ports = [self.spec.ports, *(f.ports for f in self._fellows)]
         run.say("a worker is starting" if self.spec.engine else "mock run")
         self._say = run.say
         child = self._child or self._start(run)
-        child.send(json.dumps({"env": env, "seconds": seconds, "level": self.spec.smoke}))
+        engines = [{"host_port": f"localhost:{p.grpc}", "server_url": f"http://localhost:{p.dashboard}"} for p in ports]
+        child.send(json.dumps({"env": env, "seconds": seconds, "level": self.spec.smoke, "engines": engines}))
         if self.spec.smoke == "full":
             self._serve(run, child, seconds + 15)
         ran = child.wait(seconds + 15)

@@ -12,6 +12,7 @@ from pathlib import Path
 from owlclaw_up.errors import ApplyFailed, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import ENGINE
+from owlclaw_up.facts.stack import known_engines
 from owlclaw_up.host.engines import cached, inspect
 from owlclaw_up.model import Action, Change, Secret, found, unchanged
 from owlclaw_up.receipts import Ledger
@@ -21,7 +22,8 @@ from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, container_name
 from owlclaw_up.steps.containers import StartContainerEngine
 from owlclaw_up.steps.dotenv import WriteDotenv
 from owlclaw_up.steps.dumps import Kept, keep_dump, restore_dump, tools_for
-from owlclaw_up.steps.engine import StartEngine, StopEngine
+from owlclaw_up.steps.engine import start_steps
+from owlclaw_up.steps.engine_stop import StopEngine
 from owlclaw_up.upgrade_record import (
     DUMPED,
     DUMPING,
@@ -266,7 +268,8 @@ def put_back(run: Run, spec: StackSpec, ledger: Ledger, begun: OpenUpgrade) -> N
 
 def stop_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     """Stop whatever engine of this project runs."""
-    StopEngine(ledger).apply(run)
+    for number in reversed(known_engines(ledger)):
+        StopEngine(ledger, number).apply(run)
     if spec.compose is not None:
         docker = run.host.docker(spec.compose.docker.address)
         container = docker.container(container_name(spec.compose.project, ENGINE))
@@ -276,5 +279,6 @@ def stop_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
 
 def start_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     """Start the engine of a spec, until it answers."""
-    step = StartEngine(spec, ledger) if isinstance(spec.engine, NativeEngine) else StartContainerEngine(spec, ledger)
-    step.apply(run)
+    steps = start_steps(spec, ledger) if isinstance(spec.engine, NativeEngine) else [StartContainerEngine(spec, ledger)]
+    for step in steps:
+        step.apply(run)

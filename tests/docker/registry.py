@@ -173,11 +173,16 @@ def _layer() -> bytes:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """One request.
+
+    Attributes:
+        range: the part of a blob that was asked for; empty for all of it.
+    """
 
     method: str
     path: str
     part: Part
+    range: str = ""
 
     @property
     def reference(self) -> str:
@@ -297,12 +302,12 @@ class Gate:
             with self._lock:
                 self._layers |= layers
 
-    def note(self, method: str, path: str) -> tuple[_Trouble | None, threading.Event]:
+    def note(self, method: str, path: str, range: str = "") -> tuple[_Trouble | None, threading.Event]:
         """Write a request down; give what is to happen to it and what ends a stall."""
         with self._lock:
             layer = path.rpartition("/")[2] in self._layers
             part: Part = "manifests" if "/manifests/" in path else "layers" if layer else "everything"
-            asked = Asked(method, path, part)
+            asked = Asked(method, path, part, range)
             self.asked.append(asked)
             trouble = self._trouble
             if trouble is None or trouble.part not in (asked.part, "everything") or trouble.times == 0:
@@ -349,7 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         gate = self.server.gate
-        trouble, released = gate.note(self.command, self.path)
+        trouble, released = gate.note(self.command, self.path, self.headers.get("Range", ""))
         if trouble is not None and trouble.kind == "answer":
             self._refuse(trouble)
             return

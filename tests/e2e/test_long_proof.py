@@ -65,3 +65,22 @@ def test_in_mock_what_needs_an_engine_is_skipped(mock_cli: Cli) -> None:
     assert statuses.pop("sql") == statuses.pop("mock_run") == "passed"
     assert set(statuses) == {"durable_sleep", *LONG_PROOFS}
     assert set(statuses.values()) == {"skipped"}
+
+
+if REAL_ENGINE_DIR:
+
+    @pytest.mark.timeout(600)
+    def test_one_engine_after_another_is_killed_and_work_goes_on(new_cli: Callable[..., Cli]) -> None:
+        """The stand-in's engines share no work, so only real ones can show it; each takes a minute and more."""
+        cli = new_cli(REAL_ENGINE_DIR)
+        cli.json("up", "--engines", "2", "--smoke", "none")
+        before = {e["number"]: e["pid"] for e in cli.json("status")["engines"]}
+
+        shown = cli("smoke", "--full", timeout=500)
+        assert shown.code == 0, shown.text
+        assert max(map(len, shown.stdout.splitlines())) <= 80
+        document = cli.json("status")
+        proof = {p["id"]: p for p in document["smoke"]["proofs"]}["engine_restarted"]
+        assert [killed["engine"] for killed in proof["data"]["killed"]] == [2, 1]
+        after = {e["number"]: e["pid"] for e in document["engines"]}
+        assert not set(before.values()) & set(after.values())

@@ -7,8 +7,8 @@ import pytest
 from owlclaw_up.cli.main import arrange
 from owlclaw_up.cli.options import SHARED_FLAGS, SHARED_VALUES
 
-COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine", "db", "token")
-GROUPS = ("engine", "db", "token")
+COMMANDS = ("up", "plan", "status", "smoke", "down", "reset", "logs", "env", "open", "engine", "db", "token", "export")
+GROUPS = ("engine", "db", "token", "export")
 
 CASES: list[tuple[str, str]] = [
     ("", "up"),

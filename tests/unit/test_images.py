@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from owlclaw_up.host.docker import split_reference
-from owlclaw_up.steps.images import on_mirror
+from owlclaw_up.host.image_names import on_mirror
 
 DIGEST = "sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1"
 

@@ -41,7 +41,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_the_contract_names_these_settings() -> None:
     assert set(KEYS) == {
-        "mode", "require", "smoke", "timeout", "offline", "env_file", "admin_url", "engine_dir", "hatchet_image",
+        "mode", "require", "smoke", "timeout", "offline", "env_file", "admin_url", "engine_dir", "engines", "hatchet_image",
         "postgres_image", "registry_mirror", "dashboard_port", "grpc_port", "postgres_port", "rabbitmq_url",
         "admin_password", "token_lifetime", "hatchet_server_url", "alembic_config", "databases", "env_names",
     }  # fmt: skip

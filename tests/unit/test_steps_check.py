@@ -27,8 +27,9 @@ from owlclaw_up.steps.database import (
     missing_extension,
 )
 from owlclaw_up.steps.dotenv import HEADER, SECRET_KEYS, RestoreDotenv, WriteDotenv, env_values
-from owlclaw_up.steps.engine import Migrate, NativeAdmin, Seed, StartEngine, StopEngine
+from owlclaw_up.steps.engine import Migrate, NativeAdmin, Seed, StartEngine
 from owlclaw_up.steps.engine_env import IDENTITY
+from owlclaw_up.steps.engine_stop import StopEngine
 from owlclaw_up.steps.keys import CreateKeys
 from owlclaw_up.steps.postgres import CreateCluster, RemoveCluster, StartServer, StopServer
 from owlclaw_up.steps.project import KeepLogins, PrepareProject, RemoveState

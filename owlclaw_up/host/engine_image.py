@@ -1,0 +1,150 @@
+"""Hatchet's engine out of the layers of its image: three static binaries and the dashboard's files, and nothing else.
+
+In: layers as files, from the bottom to the top. Out: a folder. An archive that tries to write anywhere else, or more than an
+engine can be, is refused as a whole. The layout of the image: hatchet, build/package/lite.dockerfile.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from owlclaw_up.host.engines import ASSETS, BINARIES
+
+# What a layer may unpack to, what one file of the engine may be, and how many files a layer may have.
+LAYER_BYTES, FILE_BYTES, MEMBERS = 4 << 30, 1 << 30, 500_000
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+_CHUNK = 1 << 20
+
+
+class UnsafeImage(Exception):
+    """An archive that is not what it should be; its text says what was found."""
+
+
+class BrokenLayer(Exception):
+    """An archive that ends in the middle, or is none."""
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Attributes: binaries: those that were found; files: of the dashboard."""
+
+    binaries: frozenset[str]
+    files: int
+
+
+def unpack(layers: Sequence[Path], folder: Path, say: Callable[[str], None] = lambda text: None) -> Unpacked:
+    """Lay the layers one over the other, as far as they are the engine's.
+
+    Args:
+        folder: empty; written to nowhere else.
+
+    Raises:
+        UnsafeImage: a name, link, device or size that no engine's image has.
+        BrokenLayer: an archive that cannot be read.
+        OSError: the folder cannot be written to.
+    """
+    for number, layer in enumerate(layers, 1):
+        say(f"unpacking layer {number} of {len(layers)}")
+        try:
+            with layer.open("rb") as packed, gzip.open(packed) as stream:
+                _lay(_Limited(stream.read), folder)
+        except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
+            raise BrokenLayer(f"{layer.name}: {type(error).__name__}: {error}") from None
+    found = frozenset(name for name in BINARIES if (folder / name).is_file())
+    return Unpacked(found, sum(1 for path in (folder / ASSETS).rglob("*") if path.is_file()))
+
+
+class _Limited:
+    """A stream that ends with an error where it gives more than a layer may hold: a few bytes can unpack to anything."""
+
+    def __init__(self, source: Callable[[int], bytes]) -> None:
+        self._source, self._left = source, LAYER_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise UnsafeImage(f"a layer unpacks to more than {LAYER_BYTES >> 30} GiB")
+        return data
+
+
+def _lay(stream: _Limited, folder: Path) -> None:
+    # A stream is read once, from its beginning to its end.
+    with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+        for count, member in enumerate(archive):
+            if count >= MEMBERS:
+                raise UnsafeImage(f"a layer holds more than {MEMBERS} entries")
+            path = _inside(member.name)
+            if member.islnk() and _is_ours(_inside(member.linkname)):
+                # A second name for a file of ours could be opened, and written, under that name.
+                raise UnsafeImage(f"{member.name} is a hard link to {member.linkname}")
+            if path.name.startswith(_WHITEOUT):
+                _remove(folder, path)
+            elif _is_ours(path):
+                _extract(archive, member, path, folder)
+
+
+def _inside(name: str) -> PurePosixPath:
+    """A member's path, from the image's root.
+
+    Raises:
+        UnsafeImage: it leads out of it.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
+        raise UnsafeImage(f"an entry is named {name!r}")
+    return path
+
+
+def _is_ours(path: PurePosixPath) -> bool:
+    return bool(path.parts) and (path.parts[0] == ASSETS or (len(path.parts) == 1 and path.name in BINARIES))
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixPath, folder: Path) -> None:
+    target = folder / path
+    if member.isdir():
+        if path.name in BINARIES and len(path.parts) == 1:
+            raise UnsafeImage(f"{member.name} is a folder")
+        if target.exists() and not target.is_dir():
+            target.unlink()
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    if not member.isreg():
+        raise UnsafeImage(f"{member.name} is no regular file")
+    if member.size > FILE_BYTES:
+        raise UnsafeImage(f"{member.name} says it has {member.size} bytes")
+    source = archive.extractfile(member)
+    assert source is not None
+    if target.is_dir():
+        shutil.rmtree(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UnsafeImage(f"{member.name} lies in something that is no folder") from None
+    with source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)
+    # Nobody's bits but these: no setuid, and nobody else writes there.
+    target.chmod(0o755 if len(path.parts) == 1 else 0o644)
+
+
+def _remove(folder: Path, path: PurePosixPath) -> None:
+    """What a layer takes away from those below it."""
+    if path.name == _OPAQUE:
+        if path.parent.parts and _is_ours(path.parent):
+            target = folder / path.parent
+            for each in target.iterdir() if target.is_dir() else ():
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        return
+    gone = path.with_name(path.name.removeprefix(_WHITEOUT))
+    if _is_ours(gone):
+        target = folder / gone
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
