@@ -54,11 +54,11 @@ class Project:
         ports = {f"OWLCLAW_UP_{n}_PORT": str(free_port()) for n in ("DASHBOARD", "GRPC", "POSTGRES")}
         self.env = {**keep, **ports, "HOME": str(self.home), "CI": "true", **env}
 
-    def __call__(self, *args: str) -> dict[str, Any]:
+    def __call__(self, *args: str, code: int = 0) -> dict[str, Any]:
         ran = subprocess.run(
             [*COMMAND, *args, "--json"], cwd=self.root, env=self.env, capture_output=True, text=True, check=False
         )
-        if ran.returncode:
+        if ran.returncode != code:
             raise SystemExit(f"{args} ended {ran.returncode}: {ran.stdout[-2000:]}{ran.stderr[-2000:]}")
         document: dict[str, Any] = json.loads(ran.stdout)
         return document

@@ -36,6 +36,8 @@ HERE = Path(__file__).parent
 TARGETS = {
     "help": "<= 0.15 s",
     "status": "<= 0.5 s",
+    "doctor": "<= 1.5 s",
+    "doctor, engine frozen": "<= 4 s",
     "up again": "<= 0.6 s, every step =",
     "up first": "<= 1.3 x by hand, plus Python's own start",
     "smoke": "<= 5 s",
@@ -148,6 +150,13 @@ def one_run(engine: EngineBinaries) -> dict[str, float]:
         if changed:
             raise SystemExit(f"the second up changed {changed}")
         took["status"] = timed(lambda: project("status"))
+        took["doctor"] = timed(lambda: project("doctor", "--strict"))
+        engine = json.loads((project.root / ".owlclaw-up/state.json").read_text())["data"]["engine"]["pid"]
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            took["doctor, engine frozen"] = timed(lambda: project("doctor", code=1))
+        finally:
+            os.kill(engine, signal.SIGCONT)
         took["down"] = timed(lambda: project("down"))
         took["up after down"] = timed(lambda: project("up", "--smoke", "none"))
     finally:
@@ -158,7 +167,18 @@ def one_run(engine: EngineBinaries) -> dict[str, float]:
 def table(medians: dict[str, float], version: str, runs: int, no_docker: str) -> str:
     """The page, with what each figure may be."""
     native = (medians["up first"] - medians["python"]) / medians["by hand"]
-    names = ("help", "status", "up again", "up first", "up after down", "smoke, the first", "smoke", "down")
+    names = (
+        "help",
+        "status",
+        "doctor",
+        "doctor, engine frozen",
+        "up again",
+        "up first",
+        "up after down",
+        "smoke, the first",
+        "smoke",
+        "down",
+    )
     stages = tuple(name for name in medians if name.startswith("by hand:"))
     rows = [
         *(f"| {name} | {medians[name]:.2f} s | {TARGETS.get(name, '')} |" for name in (*names, *stages, "by hand")),
@@ -168,7 +188,7 @@ def table(medians: dict[str, float], version: str, runs: int, no_docker: str) ->
         rows.append(f"| with Docker | | not measured: {no_docker} |")
     else:
         names = (
-            "full", "full again", "full status", "full down", "full after down", "by hand with compose", "hatchet-only",
+            "full", "full again", "full status", "full doctor", "full down", "full after down", "by hand with compose", "hatchet-only",
             "the container alone",
         )  # fmt: skip
         rows += [f"| {name} | {medians[name]:.2f} s | {containers.TARGETS.get(name, '')} |" for name in names]
