@@ -151,12 +151,12 @@ def one_run(engine: EngineBinaries) -> dict[str, float]:
             raise SystemExit(f"the second up changed {changed}")
         took["status"] = timed(lambda: project("status"))
         took["doctor"] = timed(lambda: project("doctor", "--strict"))
-        engine = json.loads((project.root / ".owlclaw-up/state.json").read_text())["data"]["engine"]["pid"]
-        os.kill(engine, signal.SIGSTOP)
+        pid = json.loads((project.root / ".owlclaw-up/state.json").read_text())["data"]["engine"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
         try:
             took["doctor, engine frozen"] = timed(lambda: project("doctor", code=1))
         finally:
-            os.kill(engine, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
         took["down"] = timed(lambda: project("down"))
         took["up after down"] = timed(lambda: project("up", "--smoke", "none"))
     finally:
@@ -187,11 +187,11 @@ def table(medians: dict[str, float], version: str, runs: int, no_docker: str) ->
     if no_docker:
         rows.append(f"| with Docker | | not measured: {no_docker} |")
     else:
-        names = (
-            "full", "full again", "full status", "full doctor", "full down", "full after down", "by hand with compose", "hatchet-only",
-            "the container alone",
+        in_docker = (
+            "full", "full again", "full status", "full doctor", "full down", "full after down", "by hand with compose",
+            "hatchet-only", "the container alone",
         )  # fmt: skip
-        rows += [f"| {name} | {medians[name]:.2f} s | {containers.TARGETS.get(name, '')} |" for name in names]
+        rows += [f"| {name} | {medians[name]:.2f} s | {containers.TARGETS.get(name, '')} |" for name in in_docker]
         ratio = medians["full"] / medians["by hand with compose"]
         rows.append(f"| full / by hand with compose | {ratio:.2f} | {containers.TARGETS['full / by hand']} |")
     about = f"Engine {version}, Python {platform.python_version()}, {os.cpu_count()} cores, medians of {runs}."

@@ -466,7 +466,7 @@ def test_an_engine_that_moved(new_cli: NewCli, engine: Path) -> None:
 
     # Gone altogether, and nothing else at hand: said, and nothing durable is claimed.
     shutil.rmtree(moved)
-    error = cli.json("up", "--require", "durable", code=3, OWLCLAW_UP_ENGINE_DIR="")["error"]
+    error = cli.json("up", "--require", "durable", "--offline", code=3, OWLCLAW_UP_ENGINE_DIR="")["error"]
     assert error["code"] == "durable-required" and str(moved) in error["detail"]
     assert cli("status", OWLCLAW_UP_ENGINE_DIR="").code == 0, "what runs is left alone"
     assert os.path.lexists(cli.root / ".env")

@@ -50,7 +50,7 @@ def test_a_setting_that_nobody_knows(patient: Patient) -> None:
 
 
 def test_a_mode_that_cannot_be_had(patient: Patient) -> None:
-    patient.cli.env["OWLCLAW_UP_ENGINE_DIR"] = ""
+    patient.cli.env |= {"OWLCLAW_UP_ENGINE_DIR": "", "OWLCLAW_UP_OFFLINE": "true"}
     found = patient.first(mode="native")
     assert (found.id, found.level) == ("environment.mode", "fail")
     assert "mode native cannot be used here: no engine binaries at hand" in found.title

@@ -428,7 +428,7 @@ def test_without_an_engine_a_test_that_wants_one_of_its_own_is_skipped(suite: Su
         "test_app.py",
         "import pytest\n@pytest.mark.owlclaw_environment(mode='native')\ndef test_own(owlclaw_environment): pass\n",
     )
-    suite.cli.env["OWLCLAW_UP_ENGINE_DIR"] = ""
+    suite.cli.env |= {"OWLCLAW_UP_ENGINE_DIR": "", "OWLCLAW_UP_OFFLINE": "true"}
     outcomes, text = suite.outcomes("-rs")
     assert outcomes == {"skipped": 1}
     assert "no Hatchet engine: mode native cannot be used here" in text
