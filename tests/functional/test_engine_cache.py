@@ -18,7 +18,7 @@ NewCli = Callable[..., Cli]
 @pytest.fixture
 def cli(new_cli: NewCli) -> Cli:
     """A user of whom nothing says where an engine is."""
-    return new_cli(OWLCLAW_UP_ENGINE_DIR="")
+    return new_cli(OWLCLAW_UP_ENGINE_DIR="", OWLCLAW_UP_OFFLINE="true")
 
 
 @pytest.fixture
