@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import EnginePullFailed
 from owlclaw_up.host.base import Clock
-from owlclaw_up.host.image_names import Reference
+from owlclaw_up.host.image_names import Reference, parse_reference
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -343,7 +343,11 @@ class ImageSource:
         return self._client
 
     def _failed(self, kind: str, words: str) -> EnginePullFailed:
-        return EnginePullFailed(self.image, f"{self.reference.registry}/{self.reference.repository}", kind, words)
+        # A mirror is named, and its own name is not said twice.
+        own = parse_reference(self.image) == self.reference
+        at = "@" if ":" in self.reference.at else ":"
+        source = f"{self.reference.registry}/{self.reference.repository}{at}{self.reference.at}"
+        return EnginePullFailed(self.image, self.image if own else source, kind, words)
 
 
 class _CutOff(Exception):
