@@ -189,19 +189,21 @@ def examine(
     levels = {name: _worst(looks) for name, looks in seen.items() if looks}
     causes = _causes(wanted, levels, evidence.facts.broken)
     by_id = {check.id: check for check in wanted}
+    # What is only worth knowing is left as it is, unless it was asked for by its name.
+    told = [
+        (name, s if s.level != "info" or name in only else dataclasses.replace(s, fix=None))
+        for name, looks in seen.items()
+        for s in looks
+    ]
     findings = [
         Finding(
             name, s.level, s.title, s.detail, s.hint or s.command, s.command,
             by_id[name].why if s.level != "ok" else "",
             causes.get(name, "") if s.level != "ok" else "", s.fix.summary if s.fix else "",
         )
-        for name, looks in seen.items()
-        for s in looks
+        for name, s in told
     ]  # fmt: skip
-    # What is only worth knowing is left as it is, unless it was asked for by its name.
-    fixes = tuple(
-        (name, s.fix) for name, looks in seen.items() for s in looks if s.fix and (s.level != "info" or name in only)
-    )
+    fixes = tuple((name, s.fix) for name, s in told if s.fix)
     return Diagnosis(tuple(_in_order(findings)), fixes, tuple(name for name, looks in seen.items() if not looks))
 
 

@@ -46,7 +46,10 @@ def _begun(evidence: Evidence) -> Iterator[Seen]:
 
 
 def _drift(evidence: Evidence) -> Iterator[Seen]:
-    if not evidence.standing or evidence.spec is None:
+    stack = evidence.facts.our_stack
+    running = found(stack.on_server.server) is not None and (stack.engine_ready or not evidence.with_engine)
+    if not evidence.standing or evidence.spec is None or not running:
+        # That what is stopped would be started is said where it is stopped.
         return
     changed = [p for p in evidence.planned if p.change.action not in _QUIET]
     if not changed:
