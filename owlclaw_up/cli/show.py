@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.cli.terminal import Ui
 from owlclaw_up.errors import UsageError
-from owlclaw_up.model import Listener, Outcome, StepProgress, StepStarted, Transfer
+from owlclaw_up.model import Listener, Outcome, StepProgress, StepStarted
 
 if TYPE_CHECKING:
     from owlclaw_up.environment import Project
@@ -160,24 +160,17 @@ def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:
 
 def pull_engine(ui: Ui, project: Project, listener: Listener) -> Outcome:
     """Take the engine out of the image that the settings name, into the user's cache."""
-    from owlclaw_up.host.engine_pull import EnginePull
-    from owlclaw_up.host.image_names import on_mirror
+    from owlclaw_up.steps.engine_fetch import FetchEngine
 
-    settings, host = project.settings, project.host
-    image = settings.hatchet_image.value
-    name = image.rpartition("/")[2]
-    listener(StepStarted("engine.pull", f"Engine from {image}"))
-    pulled = EnginePull(
-        image, on_mirror(image, settings.registry_mirror.value), host.environ, host.processes, host.clock,
-        settings.offline.value, lambda text: listener(StepProgress("engine.pull", text)),
-        lambda done, total: listener(Transfer("engine.pull", name, done, total)),
-    ).run()  # fmt: skip
+    fetch = FetchEngine(project.settings)
+    listener(StepStarted(fetch.id, f"Engine from {fetch.image}"))
+    pulled = fetch.pull(project.host, lambda text: listener(StepProgress(fetch.id, text)), listener)
     engine = pulled.engine
     if not ui.json and not ui.quiet:
         print(f"{engine.version} {'is now' if pulled.new else 'was already'} in {engine.directory}")
         print(f"{'dashboard included' if engine.assets else 'without a dashboard'}; {pulled.digest}")
     data = {
-        "version": engine.version, "directory": str(engine.directory), "new": pulled.new, "image": image,
+        "version": engine.version, "directory": str(engine.directory), "new": pulled.new, "image": fetch.image,
         "digest": pulled.digest, "dashboard": engine.assets is not None,
     }  # fmt: skip
     return Outcome("engine pull", "ok", 0, data=data)

@@ -5,7 +5,6 @@ A pull that was interrupted, or killed, goes on from the bytes that had come. Th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -28,7 +27,7 @@ from owlclaw_up.host.engines import (
     manifest_of,
 )
 from owlclaw_up.host.image_names import parse_reference
-from owlclaw_up.host.oci import ImageSource, Manifest, docker_login
+from owlclaw_up.host.oci import ImageSource, Manifest, docker_login, kind_of_disk_error, sha256_of
 from owlclaw_up.spec import EngineBinaries
 
 # Packed layers stay until the end, beside what is unpacked.
@@ -134,7 +133,7 @@ class EnginePull:
             kept = manifest_of(folder) if folder.is_dir() and not folder.name.startswith(".") else {}
             if not kept or any(kept.get(key) != value for key, value in wanted.items()):
                 continue
-            if any(_sha256(folder / name) != file["sha256"] for name, file in kept["files"].items()):
+            if not all(_is(folder / name, file["sha256"]) for name, file in kept["files"].items()):
                 continue
             looked = inspect(folder, "engine cache", self.processes)
             if isinstance(looked, EngineBinaries):
@@ -181,7 +180,7 @@ class EnginePull:
             if path.is_file():
                 info = path.stat()
                 files[path.relative_to(staging).as_posix()] = {
-                    "size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": _sha256(path),
+                    "size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": sha256_of(path),
                 }  # fmt: skip
         document = {"image": self.image, "digest": digest, "version": looked.version, "files": files}
         (staging / MANIFEST).write_text(json.dumps(document, indent=1) + "\n")
@@ -196,18 +195,15 @@ class EnginePull:
         return kept
 
     def _no_room(self, root: Path, error: OSError) -> EnginePullFailed:
-        return self._failed("disk-full" if error.errno in (28, 122) else "other", f"{root}: {error}")
+        return self._failed(kind_of_disk_error(error), f"{root}: {error}")
 
     def _failed(self, kind: str, words: str) -> EnginePullFailed:
         return EnginePullFailed(self.image, self.source, kind, words)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _is(path: Path, digest: str) -> bool:
+    """Whether a file is there, and is as it was."""
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+        return sha256_of(path) == digest
     except OSError:
-        return ""
-    return digest.hexdigest()
+        return False

@@ -7,6 +7,7 @@ Source: opencontainers/distribution-spec (pull), docker's token specification.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -226,12 +227,10 @@ class ImageSource:
         try:
             self._get(f"{self.reference.base}/blobs/{layer.digest}", headers, receive)
         except OSError as error:
-            kind = "disk-full" if error.errno in _FULL else "other"
-            raise self._failed(kind, f"{path}: {os.strerror(error.errno or 0)}") from None
+            raise self._failed(kind_of_disk_error(error), f"{path}: {os.strerror(error.errno or 0)}") from None
 
     def _verify(self, layer: Layer, path: Path) -> None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(file)
+        found = sha256_of(path)
         if f"sha256:{found}" != layer.digest:
             raise self._failed("broken", f"layer {layer.digest} came as sha256:{found}")
 
@@ -362,14 +361,22 @@ class _CutOff(Exception):
         self.came = came
 
 
-_FULL = (28, 122)  # ENOSPC, EDQUOT
+def sha256_of(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal digits.
 
-
-def _hash(file: Any) -> str:
+    Raises:
+        OSError: it cannot be read.
+    """
     digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
+
+
+def kind_of_disk_error(error: OSError) -> str:
+    """Why a file could not be written, as `EnginePullFailed` names it."""
+    return "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "other"
 
 
 def _wait_of(answer: httpx.Response, otherwise: float) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.engine_pull import EnginePull
+from owlclaw_up.host.engine_pull import EnginePull, Pulled
 from owlclaw_up.host.image_names import on_mirror
-from owlclaw_up.model import Action, Change, Transfer
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Action, Change, Listener, Transfer
 from owlclaw_up.settings import Settings
 from owlclaw_up.steps.base import Applied, Run
 
@@ -28,15 +31,23 @@ class FetchEngine:
     def apply(self, run: Run) -> Applied:
         clock = run.host.clock
         begun = clock.monotonic()
-        name = self.image.rpartition("/")[2]
         try:
-            pulled = EnginePull(
-                self.image, self.source, run.host.environ, run.host.processes, clock, self.settings.offline.value, run.say,
-                lambda done, total: run.tell(Transfer(self.id, name, done, total)),
-            ).run()  # fmt: skip
+            pulled = self.pull(run.host, run.say, run.tell)
         finally:
             # A download has its own pace: what it took is not taken from the steps after it.
             run.deadline.extend(clock.monotonic() - begun)
         engine = pulled.engine
         what = f"{engine.version} in {engine.directory}" + ("" if engine.assets else ", without a dashboard")
         return Applied(Action.CREATE if pulled.new else Action.UNCHANGED, what)
+
+    def pull(self, host: Host, say: Callable[[str], None], tell: Listener) -> Pulled:
+        """Have it in the cache, for this step and for the command that does nothing else.
+
+        Raises:
+            EnginePullFailed, EngineUnusable: it cannot be had, or does not run here.
+        """
+        name = self.image.rpartition("/")[2]
+        return EnginePull(
+            self.image, self.source, host.environ, host.processes, host.clock, self.settings.offline.value, say,
+            lambda done, total: tell(Transfer(self.id, name, done, total)),
+        ).run()  # fmt: skip
