@@ -169,10 +169,8 @@ def _part(look: Callable[[], Fact[T]]) -> Fact[T]:
 
 def _or(instead: T, look: Callable[[], T]) -> T:
     """What was found, or something in its place."""
-    try:
-        return look()
-    except Exception:
-        return instead
+    answer = _part(lambda: Found(look()))
+    return answer.value if isinstance(answer, Found) else instead
 
 
 def _of_project(subject: Subject, look: Callable[[Project], Fact[T]]) -> Fact[T]:
