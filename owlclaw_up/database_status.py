@@ -87,9 +87,13 @@ def _role(chosen: Chosen, role: str) -> dict[str, Any]:
 
 def _hatchet(project: Project, chosen: Chosen) -> dict[str, Any]:
     """The version of Hatchet's migrations there, and the one that the engine of this project left."""
+    seen = chosen.on_server.databases.get(HATCHET_DATABASE)
+    if seen is None:
+        # In `remote` it is somebody else's.
+        return {"version": None, "expected": None, "engine": None}
     kept = project.ledger.recall("engine")
     return {
-        "version": chosen.on_server.databases[HATCHET_DATABASE].migration,
+        "version": seen.migration,
         "expected": kept.get("migration"),
         "engine": kept.get("migrated_by"),
     }
@@ -147,7 +151,7 @@ def _findings_of(chosen: Chosen, wanted: DatabaseSetting) -> Iterator[Finding]:
     if not seen.exists:
         yield Finding(f"database.{name}", "fail", f"there is no database {name}", hint=_INIT, command=_INIT)
         return
-    if seen.owner != wanted.role:
+    if seen.owner != wanted.role and not wanted.given:
         yield Finding(
             f"database.{name}.owner", "fail", f"database {name} belongs to {seen.owner}, not to {wanted.role}",
             hint=f"ALTER DATABASE {name} OWNER TO {wanted.role}, or name that owner in `databases`",
@@ -156,7 +160,7 @@ def _findings_of(chosen: Chosen, wanted: DatabaseSetting) -> Iterator[Finding]:
     if login is None or not login.password:
         why = "does not exist" if login is None else "has a password that is not known here"
         yield Finding(f"role.{wanted.role}", "fail", f"role {wanted.role} {why}", hint=_INIT, command=_INIT)
-    if seen.role_timezone not in UTC_NAMES:
+    if seen.role_timezone not in UTC_NAMES and not wanted.given:
         zone = _timezone(chosen, seen)
         yield Finding(
             f"database.{name}.timezone", "fail", f"sessions of {wanted.role} in {name} are in {zone}, not UTC",

@@ -17,7 +17,7 @@ from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpErro
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
-from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.base import Deadline, on_this_machine
 from owlclaw_up.last_up import UpRecord
 from owlclaw_up.model import (
     Action,
@@ -41,8 +41,9 @@ from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
+from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import APPLICATION_DATABASE, NativeEngine, StackSpec
+from owlclaw_up.spec import EngineSpec, NativeEngine, RemoteLogin, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Step
@@ -90,6 +91,9 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
         UpError: a precondition is not met.
     """
     settings, ledger = project.settings, project.ledger
+    elsewhere = found(facts.remote)
+    if elsewhere is not None and elsewhere.target.token is not None:
+        project.redact.add(elsewhere.target.token.reveal())
     decision = choose(facts, settings, ledger, moves)
     server = choose_server(facts, settings, ledger, decision.mode)
     on_server = facts.our_stack.on_server
@@ -232,7 +236,7 @@ def _apply_up(
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
         relative(project, spec.env_path), seconds(), smoke, findings,
-        login=dashboard_login(project) if spec.engine else None, project=project.root, data={"notes": notes},
+        login=dashboard_login(project) if isinstance(spec.engine, EngineSpec) else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
 
 
@@ -265,7 +269,7 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
         deadline = Deadline(project.settings.timeout.value, clock)
         with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
             facts = gather(project.host, project.settings, project.ledger)
-            todo = plan(removals(project.ledger, purge=purge), facts)
+            todo = plan(removals(project.ledger, purge=purge, login=_remote_login(project)), facts)
             for step in todo.planned:
                 if step.change.action is Action.UNCHANGED and step.change.reason:
                     listener(Note(f"{step.title}: {step.change.summary} ({step.change.reason})"))
@@ -282,12 +286,22 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
     )  # fmt: skip
 
 
+def _remote_login(project: Project) -> RemoteLogin | None:
+    email, password = project.settings.remote_login.value, project.settings.remote_password.value
+    return RemoteLogin(email, password) if email and password else None
+
+
 def reset(project: Project, listener: Listener = silent) -> Outcome:
     """`down --purge`, then `up`."""
+    try:
+        settings = carried(project.settings, project.ledger)
+    except UpError as error:
+        return failure(project, "reset", error, 0.0)
     outcome = down(project, listener, purge=True)
     if outcome.exit_code:
         return dataclasses.replace(outcome, command="reset")
-    project = dataclasses.replace(project, ledger=Ledger(project.root, project.host.files, project.host.clock))
+    ledger = Ledger(project.root, project.host.files, project.host.clock)
+    project = dataclasses.replace(project, ledger=ledger, settings=settings)
     return up(project, listener, command="reset")
 
 
@@ -346,7 +360,7 @@ def variables(project: Project) -> dict[str, str]:
 def endpoints(spec: StackSpec) -> dict[str, str]:
     """Where things answer; no passwords."""
     host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
-    application = spec.database(APPLICATION_DATABASE)
+    application = spec.application
     urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
     if spec.engine is None:
         return urls
@@ -379,7 +393,8 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     proxies = found(facts.proxies) or {}
     catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
     excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))
-    if spec.engine and catching and "localhost" not in excepted and excepted != "*":
+    local = spec.remote is None or on_this_machine(spec.grpc_address.rpartition(":")[0])
+    if spec.engine and local and catching and "localhost" not in excepted and excepted != "*":
         findings.append(
             Finding(
                 "network.proxy", "warn", f"{', '.join(catching)} will catch your worker's gRPC to localhost",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.facts import EnvPlaces, Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.facts.place import REMOTE, engine_place
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
@@ -46,8 +47,9 @@ def status(project: Project) -> Outcome:
     ) + shadow_findings(found(facts.shadows) or EnvPlaces(), env_path)
     kept = state.ports
     urls = {}
-    if durable:
-        urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
+    place = engine_place(project.ledger)
+    if durable and place is not None:
+        urls = {"dashboard": place.server_url, "grpc": place.grpc_address}
     own = application(project)
     urls["postgres"] = f"postgresql://{own.role}@{_host_of(project)}:{kept['postgres']}/{own.name}"
     return Outcome(
@@ -97,6 +99,8 @@ def _database(project: Project, facts: Facts) -> Service:
 
 def _engine(project: Project, facts: Facts) -> Service:
     ledger, stack, kept = project.ledger, facts.our_stack, project.ledger.recall("engine")
+    if ledger.state.mode == Mode.REMOTE.value:
+        return _elsewhere(project, facts)
     port, version = ledger.state.ports.get("dashboard"), str(kept.get("version", ""))
     if kept.get("container"):
         container = facts.containers.get(ENGINE)
@@ -111,6 +115,19 @@ def _engine(project: Project, facts: Facts) -> Service:
         "hatchet", state, stack.engine_answers or "not running", port, process.pid if process else None,
         kept.get("started_at", "") if process else "", version,
     )  # fmt: skip
+
+
+def _elsewhere(project: Project, facts: Facts) -> Service:
+    """An engine that is none of ours: both of its addresses count."""
+    kept, stack = project.ledger.recall(REMOTE), facts.our_stack
+    grpc = stack.token.grpc if stack.token else None
+    state, detail = "running", f"{kept.get('server_url')}, gRPC {kept.get('grpc_address')}"
+    if grpc is not None and grpc.state == "unavailable":
+        state, detail = "unreachable", f"gRPC breaks at {grpc.hop}: {grpc.detail}"
+    elif not stack.engine_ready:
+        state, detail = "unreachable", stack.engine_answers or "no answer"
+    version = grpc.version if grpc and grpc.version else str(kept.get("version", ""))
+    return Service("hatchet", state, detail, version=version)
 
 
 def _in_container(

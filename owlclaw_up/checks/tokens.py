@@ -49,7 +49,10 @@ def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
 
     # hatchet-sdk speaks TLS where nothing tells it otherwise.
     plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
-    return Dials(value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain)
+    return Dials(
+        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
+        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
+    )  # fmt: skip
 
 
 def token_findings(facts: TokenFacts, env_name: str) -> tuple[Finding, ...]:
@@ -209,7 +212,7 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
     engine, at = facts.engine, facts.dials
     ours = engine.grpc_address if channel == "gRPC" else engine.server_url
     detail = words.splitlines()[0][:160] if words else ""
-    if channel == "gRPC" and at.tls and hop == "TLS":
+    if channel == "gRPC" and at.tls and hop == "TLS" and not engine.elsewhere:
         title = f"gRPC to {address} breaks at TLS: the engine speaks plain text"
         hint = f"{_AGAIN} (it writes HATCHET_CLIENT_TLS_STRATEGY=none)"
     elif address != ours:
@@ -232,7 +235,7 @@ def _warnings(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
                 f"on {claims.expires_text[:10]}; the next owlclaw-up renews it", _AGAIN, _AGAIN,
             )
         )  # fmt: skip
-    if claims.grpc_address != engine.grpc_address:
+    if claims.grpc_address != engine.grpc_address and not engine.elsewhere:
         detail = f"it says {claims.grpc_address}, the engine is {engine.grpc_address}; only programs without HATCHET_CLIENT_HOST_PORT dial there"
         title = f"the token {where} names another gRPC address"
         findings.append(Finding("token.grpc-address", "warn", title, detail, _ROTATE, _ROTATE))

@@ -23,6 +23,7 @@ from owlclaw_up.facts.machine import (
     look_for_binaries,
 )
 from owlclaw_up.facts.migrations import look_at_application_migrations
+from owlclaw_up.facts.remote import look_at_remote
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
 from owlclaw_up.facts.values import (
@@ -53,7 +54,7 @@ from owlclaw_up.settings import Settings
 TRIED = ("pytest", "client", "mock_run")
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
-DEADLINES = {"docker": 5.0, "servers": 4.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
+DEADLINES = {"docker": 5.0, "servers": 4.0, "remote": 30.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
 DEADLINE = 10.0
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
@@ -149,6 +150,7 @@ def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callabl
         "sdk": look_at_sdk,
         "proxies": lambda: Found(look_at_proxies(host.environ)),
         "web": lambda: look_at_web(host, ledger),
+        "remote": lambda: look_at_remote(host, settings, ledger),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
         **{what: partial(try_out, host, ledger.project, what) for what in TRIED},
     }

@@ -137,7 +137,9 @@ def look_at_databases(
         if not seen.role_exists or wanted.role in logins:
             continue
         refusal = None
-        for text in dict.fromkeys((ledger.vault.passwords.get(wanted.role), in_dotenv.get(wanted.role), wanted.role)):
+        own = admin.password.reveal() if admin.password and admin.user == wanted.role else None
+        kept = ledger.vault.passwords.get(wanted.role)
+        for text in dict.fromkeys((own, kept, in_dotenv.get(wanted.role), wanted.role)):
             if text:
                 database = wanted.name if seen.exists else admin.database
                 role = ServerLogin(admin.host, admin.port, wanted.role, Secret(text), database, admin.options)

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from owlclaw_up.facts.place import engine_place
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
 from owlclaw_up.host.local import answers_tcp, processes_in
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Absent, Secret, Unknown
+from owlclaw_up.model import Absent, Mode, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 from owlclaw_up.token_claims import decode
+
+# Seconds for an engine that is reached over a network.
+_ELSEWHERE_SECONDS = 8.0
 
 
 def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
@@ -35,8 +39,9 @@ def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
     for thread in threads:
         thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
+    elsewhere = ledger.state.mode == Mode.REMOTE.value
     for thread in threads:
-        thread.join(2.5)
+        thread.join(_ELSEWHERE_SECONDS if elsewhere else 2.5)
     engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
     return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
 
@@ -71,6 +76,13 @@ def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
 def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
     """The engine's process where it is one of this machine, whether it is ready, and what it answers."""
     process, ports = None, ledger.state.ports
+    place = engine_place(ledger)
+    if place is not None and place.elsewhere:
+        rest = host.hatchet.rest_tenant(
+            place.server_url, place.tenant, Secret(ledger.vault.token), root_ca=place.root_ca
+        )  # fmt: skip
+        well = rest.state in ("ok", "refused-token")
+        return None, well, "ready" if well else f"REST breaks at {rest.hop}: {rest.detail or rest.status}"
     if ledger.recall("engine").get("container") is None:
         process = running_engine(host, ledger)
         if process is None:
@@ -95,6 +107,8 @@ def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
     grpc = None
     process = ledger.process("engine")
     runs = process is not None and host.processes.alive(process)
-    if runs or ledger.recall("engine").get("container"):
-        grpc = host.hatchet.grpc_version(f"localhost:{ledger.state.ports['grpc']}", Secret(text), 1.5)
+    place = engine_place(ledger)
+    if place is not None and (place.elsewhere or runs or ledger.recall("engine").get("container")):
+        seconds = 5.0 if place.elsewhere else 1.5
+        grpc = host.hatchet.grpc_version(place.grpc_address, Secret(text), seconds, tls=place.tls)
     return TokenLook(Secret(text), claims, grpc)

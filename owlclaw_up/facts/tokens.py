@@ -10,12 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from owlclaw_up.facts.place import EnginePlace, engine_place
 from owlclaw_up.facts.servers import hatchet_login
 from owlclaw_up.facts.stack import look_at_engine
 from owlclaw_up.facts.values import EnvPlace
-from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, TokenRow
+from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, Tls, TokenRow
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Absent, Fact, Found, Secret, Unknown
+from owlclaw_up.model import Absent, Fact, Found, Mode, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 from owlclaw_up.spec import TENANT_ID
@@ -33,11 +34,15 @@ class Dials:
         host_port: gRPC; empty where only the token's own claim says it.
         server_url: REST; empty likewise.
         tls: whether gRPC is spoken over TLS.
+        root_ca: file of the only root certificate that is trusted; empty for the usual ones.
+        server_name: the name that the certificate must have; the host's own where empty.
     """
 
     host_port: str
     server_url: str
     tls: bool
+    root_ca: str = ""
+    server_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class EngineSight:
         says: what it answers, for the reader.
         reaches_database: what it says of that itself; None where it says nothing.
         tenant_known: whether the environment's tenant is in its database, as our own login sees it.
+        elsewhere: whether it runs on a server that is not ours.
     """
 
     tenant: str
@@ -78,6 +84,7 @@ class EngineSight:
     says: str
     reaches_database: bool | None
     tenant_known: Fact[bool]
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def look_at_tokens(
     Args:
         found: each token with its places, and whether they win over the dotenv file.
     """
-    ports = ledger.state.ports
+    place = engine_place(ledger) or EnginePlace("", "", TENANT_ID)
     login = hatchet_login(settings, ledger)
 
     def tenant_known(at: ServerLogin) -> Fact[bool]:
@@ -123,9 +130,15 @@ def look_at_tokens(
             for t, places, shadow, (row, grpc, rest) in asked
         )
         engine = EngineSight(
-            TENANT_ID, f"http://localhost:{ports.get('dashboard')}", f"localhost:{ports.get('grpc')}", state, says, reaches,
+            place.tenant,
+            _identity(place, ledger),
+            place.grpc_address,
+            state,
+            says,
+            reaches,
             tenant.result(),
-        )  # fmt: skip
+            place.elsewhere,
+        )
     lifetime = settings.token_lifetime.value * 3600.0
     return TokenFacts(uses, Secret(ledger.vault.token), dials, engine, host.clock.now(), lifetime)
 
@@ -143,12 +156,14 @@ def _ask(
         if claims is None:
             return None
         address = dials.host_port or claims.grpc_address
-        return host.hatchet.grpc_version(address, token, _GRPC_SECONDS, tls=dials.tls)
+        tls = Tls(dials.root_ca, dials.server_name) if dials.tls else None
+        return host.hatchet.grpc_version(address, token, _GRPC_SECONDS, tls=tls)
 
     def rest() -> RestLook | None:
         if claims is None:
             return None
-        return host.hatchet.rest_tenant(dials.server_url or claims.server_url, claims.tenant, token)
+        url = dials.server_url or claims.server_url
+        return host.hatchet.rest_tenant(url, claims.tenant, token, root_ca=dials.root_ca)
 
     return pool.submit(_ask_database, host, login, row), pool.submit(grpc), pool.submit(rest)
 
@@ -160,8 +175,17 @@ def _ask_database(host: Host, login: ServerLogin | None, ask: Callable[[ServerLo
     return Unknown(refusal.detail) if refusal else ask(login)
 
 
+def _identity(place: EnginePlace, ledger: Ledger) -> str:
+    """The SERVER_URL that the engine compares with a token's: of one elsewhere, what the token that it takes says."""
+    claims = decode(ledger.vault.token) if place.elsewhere else None
+    return claims.server_url if claims else place.server_url
+
+
 def _look_at_engine(host: Host, ledger: Ledger) -> tuple[str, str, bool | None]:
     process, ready, says = look_at_engine(host, ledger)
+    if ledger.state.mode == Mode.REMOTE.value:
+        # Whether it reaches its database is its own affair.
+        return "ready" if ready else "not ready", says, None
     api = host.hatchet.get(ledger.state.ports.get("dashboard", 0), "/api/ready", 2.0)
     reaches = None
     if api is not None and "html" not in api[1]:

@@ -370,6 +370,56 @@ class Postgres(Protocol):
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How TLS is spoken with a server, as hatchet-sdk is told it.
+
+    Attributes:
+        root_ca: file of the only root certificate that is trusted; the usual ones where empty.
+        server_name: the name that the certificate must have; the host's own where empty. Of gRPC alone.
+    """
+
+    root_ca: str = ""
+    server_name: str = ""
+
+
+@dataclass(frozen=True)
+class ReachLook:
+    """Why a server does not answer as it is asked: a look made after a call has failed.
+
+    Attributes:
+        fault: `name`, `refused`, `timeout`, `unreachable`, `proxy`, `tls-missing`, `tls-unexpected`, `certificate-name`,
+            `certificate-root`, `certificate-expired`, `certificate`; empty where connection and TLS are as they are
+            expected.
+        detail: the words of whoever refused.
+    """
+
+    fault: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant that a login is a member of."""
+
+    id: str
+    name: str
+    slug: str
+
+
+@dataclass(frozen=True)
+class AccountLook:
+    """What came of a login over REST.
+
+    Attributes:
+        state: `ok`, `refused`, `unavailable` (nobody, or no Hatchet, answers).
+    """
+
+    state: str
+    tenants: tuple[Tenant, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class GrpcLook:
     """One call of GetVersion.
 
@@ -405,11 +455,29 @@ class RestLook:
 
 
 class Hatchet(Protocol):
-    """What is asked of a running engine on loopback."""
+    """What is asked of a running engine."""
 
     def get(self, port: int, path: str, timeout: float = 2.0) -> tuple[int, str, str] | None: ...
+    def page(self, url: str, timeout: float = 2.0, *, root_ca: str = "") -> tuple[int, str, str] | None: ...
     def grpc_version(
-        self, address: str, token: Secret, timeout: float = 5.0, *, tls: bool = False
+        self, address: str, token: Secret, timeout: float = 5.0, *, tls: Tls | None = None
     ) -> GrpcLook: ...  # fmt: skip
-    def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook: ...
+    def rest_tenant(
+        self, url: str, tenant: str, token: Secret, timeout: float = 3.0, *, root_ca: str = ""
+    ) -> RestLook: ...  # fmt: skip
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret: ...
+
+
+class RemoteHatchet(Protocol):
+    """What is asked of a Hatchet server elsewhere, beside what is asked of every engine."""
+
+    def reach_grpc(self, address: str, tls: Tls | None, timeout: float = 4.0) -> ReachLook: ...
+    def reach_rest(self, url: str, root_ca: str, timeout: float = 4.0) -> ReachLook: ...
+    def account(self, url: str, root_ca: str, email: str, password: Secret) -> AccountLook: ...
+    def create_token(
+        self, url: str, root_ca: str, email: str, password: Secret, tenant: str, name: str, hours: int
+    ) -> Secret: ...
+    def revoke_tokens(
+        self, url: str, root_ca: str, email: str, password: Secret, tenant: str, *, ids: Sequence[str],
+        names: Sequence[str] = (),
+    ) -> int: ...  # fmt: skip
