@@ -6,8 +6,8 @@ from owlclaw_up.errors import RemoteUnusable
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.remote import KEPT
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
-from owlclaw_up.host.base import AccountLook, ReachLook, Tenant
 from owlclaw_up.host.engines import version_tuple
+from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
 from owlclaw_up.model import Absent, Unknown, found
 from owlclaw_up.settings import Settings
 from owlclaw_up.spec import RemoteEngine

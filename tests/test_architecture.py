@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "model": ("model",),
     "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
-    "base": ("host.base", "host.docker_base", "host.image_names", "spec"),
+    "base": ("host.base", "host.docker_base", "host.remote_base", "host.image_names", "spec"),
     "logs": ("logs",),
     "settings": ("settings",),
     "host": ("host.",),

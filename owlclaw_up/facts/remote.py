@@ -15,8 +15,9 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.facts.dotenv import SHELL
 from owlclaw_up.facts.place import kept_remote
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
-from owlclaw_up.host.base import GrpcLook, ReachLook, RestLook, Tls, on_this_machine
+from owlclaw_up.host.base import GrpcLook, RestLook, Tls, on_this_machine
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.remote_base import ReachLook
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, Sourced

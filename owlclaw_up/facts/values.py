@@ -8,12 +8,10 @@ from pathlib import Path
 
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import (
-    AccountLook,
     DatabaseLook,
     GrpcLook,
     PortLook,
     ProcessId,
-    ReachLook,
     RestLook,
     ServerLogin,
     ServerLook,
@@ -22,6 +20,7 @@ from owlclaw_up.host.base import (
 )
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
+from owlclaw_up.host.remote_base import AccountLook, ReachLook
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.settings import Sourced
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, RemoteHatchet, SystemClock
+from owlclaw_up.host.base import Clock, Files, Hatchet, Postgres, Processes, SystemClock
 from owlclaw_up.host.docker import DockerEngine
 from owlclaw_up.host.docker_base import Docker
 from owlclaw_up.host.embedded import EmbeddedServers
@@ -15,6 +15,7 @@ from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.local import LocalFiles, LocalProcesses
 from owlclaw_up.host.postgres import PostgresServers
 from owlclaw_up.host.remote import RemoteServers
+from owlclaw_up.host.remote_base import RemoteHatchet
 
 _NETWORK = (
     *(n for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy") for n in (name, name.upper())),

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from owlclaw_up.errors import ApplyFailed
-from owlclaw_up.host.base import AccountLook, ReachLook, Tenant, Tls, on_this_machine
+from owlclaw_up.host.base import Tls, on_this_machine
+from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class _Unreached(Exception):
 
 
 class RemoteServers:
-    """`host.base.RemoteHatchet`.
+    """`host.remote_base.RemoteHatchet`.
 
     Args:
         environ: where proxies are named.

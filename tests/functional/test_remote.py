@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,15 +16,17 @@ import psycopg
 import pytest
 
 from owlclaw_up import dotenv_text
-from owlclaw_up.environment import up
+from owlclaw_up.database_status import status as database_status
+from owlclaw_up.environment import down, reset, status, up
 from owlclaw_up.errors import UpError
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Secret
+from owlclaw_up.model import Mode, Outcome, Secret
 from owlclaw_up.project import open_project
 from owlclaw_up.token_claims import decode
-from tests.conftest import REAL_ENGINE_DIR, Cli, free_port, processes_in, projects
-from tests.functional.servers import tls_postgres
+from owlclaw_up.tokens import rotate
+from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, free_port, processes_in, projects
+from tests.functional.servers import debian_server, tls_postgres
 from tests.functional.tls import Authority, Certificate, Loop, loop, own_address
 from tests.standin import install
 from tests.unit.fakes import make_token
@@ -70,7 +76,7 @@ class Server:
         return str(self.authority.root.file)
 
     @property
-    def over_tls(self) -> dict[str, str]:
+    def over_tls(self) -> dict[str, Any]:
         """The settings of its addresses with TLS."""
         return {
             "OWLCLAW_UP_REMOTE_URL": f"https://localhost:{self.tls_rest}",
@@ -80,7 +86,7 @@ class Server:
         }
 
     @property
-    def login(self) -> dict[str, str]:
+    def login(self) -> dict[str, Any]:
         """The settings of a login that may make tokens there."""
         return {
             "OWLCLAW_UP_REMOTE_URL": self.url, "OWLCLAW_UP_REMOTE_GRPC": self.grpc,
@@ -118,12 +124,28 @@ def server(tmp_path_factory: pytest.TempPathFactory, net: Loop) -> Iterator[Serv
 
 
 @pytest.fixture(scope="module")
+def postgres() -> Iterator[DebianPostgres]:
+    """A server on which projects make their databases, and leave none behind."""
+    with debian_server() as made:
+        yield made
+
+
+@pytest.fixture
+def project(new_cli: Callable[..., Cli], postgres: DebianPostgres) -> Iterator[Cli]:
+    """A project that goes to a server elsewhere, with a PostgreSQL that it makes its databases on."""
+    cli = new_cli(OWLCLAW_UP_MODE="remote", OWLCLAW_UP_ADMIN_URL=postgres.url())
+    yield cli
+    purge(cli)
+    assert not postgres.sql("select 1 from pg_roles where rolname = 'owlclaw'")
+
+
+@pytest.fixture(scope="module")
 def remote(new_module_cli: Callable[..., Cli]) -> Cli:
     """A project without an engine, for tests that leave nothing in it."""
     return new_module_cli(OWLCLAW_UP_MODE="remote")
 
 
-def refusal(cli: Cli, **env: str) -> UpError:
+def refusal(cli: Cli, **env: Any) -> UpError:
     """What `up` says to settings that cannot be used; looked at in this process, and nothing is left behind."""
     environ = {**cli.env, "OWLCLAW_UP_MODE": "remote", **env}
     outcome = up(open_project(cli.root, {}, Host(environ=environ, cwd=cli.root)), dry_run=True)
@@ -133,6 +155,31 @@ def refusal(cli: Cli, **env: str) -> UpError:
     for text in (outcome.error.message, outcome.error.hint, outcome.error.detail):
         assert env.get("OWLCLAW_UP_REMOTE_TOKEN", "\0") not in text
     return outcome.error
+
+
+def did(
+    cli: Cli, command: Callable[..., Outcome], *, exit_code: int = 0, smoke: str = "none", **env: Any
+) -> Outcome:  # fmt: skip
+    """A command in this process, as its user would have run it."""
+    asked = {} if smoke == "quick" else {"OWLCLAW_UP_SMOKE": smoke}
+    environ = {**cli.env, **asked, **env}
+    outcome = command(open_project(cli.root, {}, Host(environ=environ, cwd=cli.root)))
+    assert outcome.exit_code == exit_code, (outcome.error, getattr(outcome.error, "detail", ""))
+    return outcome
+
+
+def purge(cli: Cli, **env: Any) -> dict[str, Any]:
+    """`down --purge`; what each step did."""
+    return {step.id: step.detail for step in did(cli, lambda project: down(project, purge=True), **env).steps}
+
+
+def actions(outcome: Outcome) -> set[str]:
+    return {step.action.word for step in outcome.steps}
+
+
+def code_of(outcome: Outcome) -> str:
+    assert isinstance(outcome.error, UpError)
+    return outcome.error.code
 
 
 def kept_token(cli: Cli) -> str:
@@ -159,7 +206,7 @@ def test_a_token_alone_is_enough_and_it_stays(server: Server, new_cli: Callable[
     assert {s["id"]: s["state"] for s in status["services"]} == {"postgres": "running", "hatchet": "running"}
     assert status["token"]["accepted"] and status["endpoints"]["grpc"] == server.grpc
     assert cli.json("token", "check")["findings"][0]["id"] == "token.good"
-    assert cli.json("open")["data"]["url"] == server.url
+    assert cli.json("open")["url"] == server.url
     assert cli.json("token", "rotate", code=3)["error"]["code"] == "remote-token-given"
 
     # Another mode has a token of its own, and the given one stays good.
@@ -175,10 +222,15 @@ def test_a_token_alone_is_enough_and_it_stays(server: Server, new_cli: Callable[
 
 def test_tls_with_a_root_of_ones_own_and_a_managed_postgres(server: Server, new_cli: Callable[..., Cli]) -> None:
     with tls_postgres("a-Secret-1") as (postgres, certificate):
-        cli = new_cli(**server.over_tls, OWLCLAW_UP_MODE="remote", OWLCLAW_UP_REMOTE_TOKEN=server.token)
+        cli = new_cli(OWLCLAW_UP_MODE="remote")
         url = postgres.url() + f"?sslmode=verify-full&sslrootcert={certificate}"
-        made = cli.json("up", OWLCLAW_UP_ADMIN_URL=url)
-        assert made["smoke"]["status"] == "passed"
+        given: dict[str, Any] = {
+            **server.over_tls,
+            "OWLCLAW_UP_REMOTE_TOKEN": server.token,
+            "OWLCLAW_UP_ADMIN_URL": url,
+        }
+        smoke = did(cli, up, smoke="quick", **given).smoke
+        assert smoke is not None and smoke.status == "passed"
         env = cli.dotenv()
         assert env["HATCHET_CLIENT_TLS_STRATEGY"] == env["HATCHET_GRPC_TLS_STRATEGY"] == "tls"
         assert env["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] == server.root
@@ -186,98 +238,117 @@ def test_tls_with_a_root_of_ones_own_and_a_managed_postgres(server: Server, new_
         names = {row[0] for row in postgres.sql("select datname from pg_database")}
         assert "owlclaw" in names and "hatchet" not in names
         # What was told once is kept with the server.
-        kept = {**cli.env, **dict.fromkeys(server.over_tls, ""), "OWLCLAW_UP_REMOTE_TOKEN": ""}
-        again = cli.json("up", **kept)
-        assert {step["action"] for step in again["steps"]} == {"unchanged"}
-        assert cli.json("status", **kept)["token"]["accepted"]
-        cli.json("up", "--mode", "mock", "--smoke", "none", **kept)
+        assert actions(did(cli, up, smoke="quick")) == {"unchanged"}
+        token = did(cli, status).token
+        assert token is not None and token.accepted
+        cli.assert_no_leak()
+        did(cli, up, OWLCLAW_UP_MODE="mock")
         assert not {"HATCHET_CLIENT_TLS_ROOT_CA_FILE", "PGSSLROOTCERT"} & set(cli.dotenv())
-        cli.json("down", "--purge", "--yes", **kept)
+        purge(cli)
         assert "owlclaw" not in {row[0] for row in postgres.sql("select datname from pg_database")}
-        cli.assert_no_leak() if (cli.root / ".owlclaw-up").exists() else None
 
 
-def test_a_login_makes_a_token_and_takes_it_back(server: Server, new_cli: Callable[..., Cli]) -> None:
-    cli = new_cli(OWLCLAW_UP_MODE="remote")
-    assert cli.json("up", "--smoke", "none", **server.login)["status"] == "ok"
-    first = kept_token(cli)
+def test_a_login_makes_a_token_and_takes_it_back(server: Server, project: Cli) -> None:
+    assert did(project, up, **server.login).status == "ok"
+    first = kept_token(project)
     assert first != server.token and not server.revoked(first)
-    assert cli.secrets["passwords"].keys() == {"owlclaw", "postgres"}, "the login itself is not kept"
-    again = cli.json("up", "--smoke", "none")
-    assert {step["action"] for step in again["steps"]} == {"unchanged", "skip"}
-    assert cli.json("token", "rotate", code=3)["error"]["code"] == "remote-token-given"
-    cli.json("token", "rotate", **server.login)
-    second = kept_token(cli)
+    assert project.secrets["passwords"].keys() == {"owlclaw"}, "the login itself is not kept"
+    assert actions(did(project, up)) == {"unchanged", "skip"}
+    assert code_of(did(project, rotate, exit_code=3)) == "remote-token-given"
+    did(project, rotate, **server.login)
+    second = kept_token(project)
     assert second != first and server.revoked(first) and not server.revoked(second)
-    assert cli.dotenv()["HATCHET_CLIENT_TOKEN"] == second
-    gone = cli.json("down", "--purge", "--yes", **server.login)
-    assert next(s for s in gone["steps"] if s["id"] == "remote.tokens")["detail"] == "1 revoked"
+    assert project.dotenv()["HATCHET_CLIENT_TOKEN"] == second
+    gone = purge(project, **server.login)
+    assert gone["remote.tokens"] == "1 revoked"
     assert server.revoked(second) and not server.revoked(server.token)
 
 
-def test_a_purge_without_the_login_says_what_is_left(server: Server, new_cli: Callable[..., Cli]) -> None:
-    cli = new_cli(OWLCLAW_UP_MODE="remote")
-    cli.json("up", "--smoke", "none", **server.login)
-    token = kept_token(cli)
+def test_a_purge_without_the_login_says_what_is_left(server: Server, project: Cli) -> None:
+    did(project, up, **server.login)
+    token = kept_token(project)
     claims = decode(token)
     assert claims is not None
-    assert cli.json("reset", "--yes", code=3)["error"]["code"] == "remote-login"
-    gone = cli.json("down", "--purge", "--yes")
-    left = next(s for s in gone["steps"] if s["id"] == "remote.tokens")
-    assert claims.token_id in left["detail"] and server.url in left["detail"]
-    assert not server.revoked(token) and not (cli.root / ".owlclaw-up").exists()
+    assert code_of(did(project, reset, exit_code=3)) == "remote-login"
+    left = purge(project)["remote.tokens"]
+    assert claims.token_id in left and server.url in left
+    assert not server.revoked(token) and not (project.root / ".owlclaw-up").exists()
 
 
-def test_the_dotenv_file_alone_moves_an_application_there(server: Server, new_cli: Callable[..., Cli]) -> None:
-    cli = new_cli()
+def test_the_password_is_asked_for_on_a_terminal(server: Server, project: Cli) -> None:
+    given = {**server.login, "OWLCLAW_UP_REMOTE_PASSWORD": "", "CI": ""}
+    password = server.login["OWLCLAW_UP_REMOTE_PASSWORD"]
+    master, slave = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "owlclaw_up", "up", "--smoke", "none"], cwd=project.root, env={**project.env, **given},
+        stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert command.stdout is not None
+        said = b""
+        while b"password of admin@example.com: " not in said:
+            said += os.read(command.stdout.fileno(), 1000)
+        os.write(master, f"{password}\n".encode())
+        said += command.communicate(timeout=60)[0]
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert command.returncode == 0, said.decode()
+    assert password.encode() not in said
+    purge(project, **server.login)
+
+
+def test_the_dotenv_file_alone_moves_an_application_there(server: Server, project: Cli) -> None:
     own = {
         "HATCHET_CLIENT_TOKEN": server.token, "HATCHET_CLIENT_HOST_PORT": f"127.0.0.1:{server.tls_grpc}",
         "HATCHET_CLIENT_SERVER_URL": f"https://localhost:{server.tls_rest}", "HATCHET_CLIENT_TLS_STRATEGY": "tls",
         "HATCHET_CLIENT_TLS_ROOT_CA_FILE": server.root,
     }  # fmt: skip
     before = dotenv_text.edit(b"MINE=1\n", own)
-    (cli.root / ".env").write_bytes(before)
-    made = cli.json("up", "--mode", "remote", "--smoke", "none")
-    assert made["endpoints"]["grpc"] == own["HATCHET_CLIENT_HOST_PORT"]
-    assert {k: v for k, v in cli.dotenv().items() if k in own} == own
-    assert cli.json("up", "--smoke", "none")["steps"][0]["action"] == "unchanged"
-    # A reset forgets what was given, and takes it with it.
-    assert cli.json("reset", "--yes", "--smoke", "none")["mode"] == "remote"
-    cli.json("down", "--purge", "--yes")
-    assert (cli.root / ".env").read_bytes() == before
+    (project.root / ".env").write_bytes(before)
+    assert did(project, up).endpoints["grpc"] == own["HATCHET_CLIENT_HOST_PORT"]
+    assert {k: v for k, v in project.dotenv().items() if k in own} == own
+    assert actions(did(project, up)) == {"unchanged", "skip"}
+    # A purge forgets what was given; a reset takes it with it.
+    assert did(project, reset).mode is Mode.REMOTE
+    purge(project)
+    assert (project.root / ".env").read_bytes() == before
 
 
 def test_from_native_to_remote_and_back(server: Server, new_cli: Callable[..., Cli], standin_dir: Path) -> None:
     cli = new_cli(standin_dir)
-    cli.json("up", "--mode", "native", "--smoke", "none")
+    did(cli, up, OWLCLAW_UP_MODE="native")
     engine = cli.state["data"]["engine"]["pid"]
-    cli.json("up", "--mode", "remote", "--smoke", "none", OWLCLAW_UP_REMOTE_TOKEN=server.token)
+    did(cli, up, OWLCLAW_UP_MODE="remote", OWLCLAW_UP_REMOTE_TOKEN=server.token)
     assert not any(p.pid == engine for p in processes_in(cli.root)), "the engine of before is stopped"
     assert cli.dotenv()["HATCHET_CLIENT_SERVER_URL"] == server.url
-    cli.json("up", "--mode", "native", "--smoke", "none")
+    did(cli, up, OWLCLAW_UP_MODE="native")
     assert kept_token(cli) != server.token and not server.revoked(server.token)
-    assert cli.json("status")["token"]["accepted"]
+    token = did(cli, status).token
+    assert token is not None and token.accepted
 
 
-def other_server(server: Server) -> dict[str, str]:
+def other_server(server: Server) -> dict[str, Any]:
     """A token of another installation, used for this one."""
-    token = make_token(exp=int(time.time()) + 86400, server_url="https://hatchet.example.com", grpc_broadcast_address="x:443")
+    token = make_token(
+        exp=int(time.time()) + 86400, server_url="https://hatchet.example.com", grpc_broadcast_address="x:443"
+    )
     urls = {"OWLCLAW_UP_REMOTE_URL": server.url, "OWLCLAW_UP_REMOTE_GRPC": server.grpc}
     return {**urls, "OWLCLAW_UP_REMOTE_TOKEN": token}
 
 
-def other_keys(server: Server) -> dict[str, str]:
+def other_keys(server: Server) -> dict[str, Any]:
     claims = {"server_url": server.url, "grpc_broadcast_address": server.grpc, "exp": int(time.time()) + 86400}
     return {"OWLCLAW_UP_REMOTE_TOKEN": make_token(**claims)}
 
 
-def with_certificate(server: Server, certificate: Certificate) -> dict[str, str]:
+def with_certificate(server: Server, certificate: Certificate) -> dict[str, Any]:
     """gRPC over TLS with another certificate, everything else as it should be."""
     port = server.net.terminator(certificate, server.ports["grpc"])
     return {**server.over_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token, "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{port}"}
 
 
-def another_rest(server: Server) -> dict[str, str]:
+def another_rest(server: Server) -> dict[str, Any]:
     """REST of a server that knows nothing of the token."""
     from tests.standin.web import Response
 
@@ -289,19 +360,22 @@ def another_rest(server: Server) -> dict[str, str]:
         await writer.drain()
         writer.close()
 
-    return {"OWLCLAW_UP_REMOTE_TOKEN": server.token, "OWLCLAW_UP_REMOTE_URL": f"http://localhost:{server.net.listen(serve)}"}
+    return {
+        "OWLCLAW_UP_REMOTE_TOKEN": server.token,
+        "OWLCLAW_UP_REMOTE_URL": f"http://localhost:{server.net.listen(serve)}",
+    }
 
 
-def tls(server: Server, **values: str) -> dict[str, str]:
+def tls(server: Server, **values: str) -> dict[str, Any]:
     return {**server.over_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token, **values}
 
 
-def login(server: Server, **values: str) -> dict[str, str]:
+def login(server: Server, **values: str) -> dict[str, Any]:
     return {**server.login, **values}
 
 
 # What is given, the code that must come of it, and words of message and hint.
-CASES: dict[str, tuple[Callable[[Server], dict[str, str]], str, str, str]] = {
+CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
     "nothing": (lambda s: {}, "remote-token-missing", "neither a token nor a login", "OWLCLAW_UP_REMOTE_TOKEN"),
     "no file": (
         lambda s: {"OWLCLAW_UP_REMOTE_TOKEN_FILE": "token.txt"}, "remote-token-missing", "token.txt cannot be read: No such file",
@@ -407,7 +481,7 @@ def test_a_name_of_the_certificate_can_be_given(server: Server, remote: Cli) -> 
 
 @pytest.mark.skipif(not HERE, reason="this machine has no address but loopback: no proxy is asked for that")
 def test_a_proxy_in_between_is_asked_and_named(server: Server, remote: Cli) -> None:
-    away = {
+    away: dict[str, Any] = {
         **tls(server), "OWLCLAW_UP_REMOTE_GRPC": f"{HERE}:{server.tls_grpc}", "OWLCLAW_UP_REMOTE_TLS": "",
         "OWLCLAW_UP_REMOTE_URL": f"https://{HERE}:{server.tls_rest}",
     }  # fmt: skip
@@ -426,31 +500,33 @@ def test_a_proxy_in_between_is_asked_and_named(server: Server, remote: Cli) -> N
     assert remote.json("plan", **away, http_proxy=nobody, no_proxy=HERE)["status"] == "ok"
 
 
-def test_an_engine_too_old_for_the_sdk_is_refused(new_cli: Callable[..., Cli], remote: Cli, tmp_path: Path) -> None:
+def test_an_engine_too_old_for_the_sdk_is_refused_and_one_that_went_away_named(
+    new_cli: Callable[..., Cli], project: Cli, tmp_path: Path
+) -> None:
     folder = install(tmp_path / "engine")
     cli = new_cli(folder)
-    cli.json("up", "--mode", "native", "--smoke", "none")
+    did(cli, up, OWLCLAW_UP_MODE="native")
     (folder / "fault").write_text("version=v0.70.0")
     token = kept_token(cli)
-    error = refusal(remote, OWLCLAW_UP_REMOTE_TOKEN=token)
+    error = refusal(project, OWLCLAW_UP_REMOTE_TOKEN=token)
     assert error.code == "remote-engine-too-old" and "v0.70.0" in error.message
     (folder / "fault").unlink()
-    # The server goes away after it was used: said by status, and by the next up.
-    remote.json("up", "--smoke", "none", OWLCLAW_UP_REMOTE_TOKEN=token)
-    cli.json("down")
-    gone = remote.json("status", code=1)
-    assert next(s for s in gone["services"] if s["id"] == "hatchet")["state"] == "unreachable"
-    error = remote.json("up", code=3)["error"]
-    assert error["code"] == "remote-unreachable" and "nobody listens" in error["message"]
-    remote.json("down", "--purge", "--yes")
+    did(project, up, OWLCLAW_UP_REMOTE_TOKEN=token)
+    did(cli, down)
+    gone = did(project, status, exit_code=1)
+    assert next(s for s in gone.services if s.id == "hatchet").state == "unreachable"
+    away = did(project, up, exit_code=3)
+    assert code_of(away) == "remote-unreachable" and "nobody listens" in away.error.message
 
 
 def test_a_postgres_that_demands_tls(server: Server, remote: Cli) -> None:
-    with tls_postgres("a-Secret-1") as (postgres, certificate):
-        given = {"OWLCLAW_UP_REMOTE_TOKEN": server.token}
+    with tls_postgres("a-Secret-1") as (postgres, _):
+        given: dict[str, Any] = {"OWLCLAW_UP_REMOTE_TOKEN": server.token}
         plain = refusal(remote, **given, OWLCLAW_UP_ADMIN_URL=postgres.url() + "?sslmode=disable")
         assert plain.code == "postgres-tls" and "sslmode" in plain.hint
-        unknown = refusal(remote, **given, OWLCLAW_UP_ADMIN_URL=postgres.url() + f"?sslmode=verify-full&sslrootcert={server.root}")
+        unknown = refusal(
+            remote, **given, OWLCLAW_UP_ADMIN_URL=postgres.url() + f"?sslmode=verify-full&sslrootcert={server.root}"
+        )
         assert unknown.code == "postgres-tls"
         # A login without rights is told what to hand to whoever may; what they give back is used as it is.
         postgres.sql("create role guest login password 'a-Guest-1'")
@@ -470,26 +546,25 @@ def test_a_postgres_that_demands_tls(server: Server, remote: Cli) -> None:
                 postgres.sql(line.replace("'...'", "'their-Secret-1'"), database)
         dump = postgres.dump()
         own = postgres.url("owlclaw", "their-Secret-1", "owlclaw") + "?sslmode=require"
-        made = remote.json("up", "--smoke", "none", **given, OWLCLAW_UP_REMOTE_DATABASE_URL=own)
-        assert next(s for s in made["steps"] if s["id"] == "database.owlclaw")["action"] == "unchanged"
-        assert "their-Secret-1" in remote.dotenv()["DATABASE_URL"] and remote.dotenv()["DATABASE_URL"].endswith("ssl=require")
-        assert {s["action"] for s in remote.json("up", "--smoke", "none")["steps"]} == {"unchanged", "skip"}
-        assert remote.json("status")["endpoints"]["postgres"].endswith(f":{postgres.port}/owlclaw")
-        remote.json("down", "--purge", "--yes")
+        made = did(remote, up, **given, OWLCLAW_UP_REMOTE_DATABASE_URL=own)
+        assert next(s for s in made.steps if s.id == "database.owlclaw").action.word == "unchanged"
+        assert "their-Secret-1" in remote.dotenv()["DATABASE_URL"] and remote.dotenv()["DATABASE_URL"].endswith(
+            "ssl=require"
+        )
+        assert actions(did(remote, up)) == {"unchanged", "skip"}
+        assert did(remote, status).endpoints["postgres"].endswith(f":{postgres.port}/owlclaw")
+        purge(remote)
         assert postgres.dump() == dump, "nothing there is ours"
 
 
-def test_a_database_by_another_name_is_used_as_it_is(
-    server: Server, remote: Cli, debian_postgres: Callable[..., Any]
-) -> None:
-    postgres = debian_postgres()
+def test_a_database_by_another_name_is_used_as_it_is(server: Server, remote: Cli, postgres: DebianPostgres) -> None:
     postgres.sql("create role app login password 'App-Secret-1'")
     postgres.sql("create database production")
     url = postgres.url("app", "App-Secret-1", "production")
-    given = {"OWLCLAW_UP_REMOTE_TOKEN": server.token, "OWLCLAW_UP_REMOTE_DATABASE_URL": url}
-    made = remote.json("up", "--smoke", "none", **given)
-    assert made["endpoints"]["postgres"] == f"postgresql://app@localhost:{postgres.port}/production"
-    assert remote.json("db", "status", code=None)["data"]["database"]["databases"][0]["name"] == "production"
-    remote.json("down", "--purge", "--yes")
+    given: dict[str, Any] = {"OWLCLAW_UP_REMOTE_TOKEN": server.token, "OWLCLAW_UP_REMOTE_DATABASE_URL": url}
+    made = did(remote, up, **given)
+    assert made.endpoints["postgres"] == f"postgresql://app@localhost:{postgres.port}/production"
+    assert did(remote, database_status, exit_code=0).data["database"]["databases"][0]["name"] == "production"
+    purge(remote)
     both = remote("plan", "--json", **given, OWLCLAW_UP_ADMIN_URL=postgres.url())
     assert (both.code, both.json["error"]["code"]) == (2, "bad-setting") and "App-Secret-1" not in both.text

@@ -75,6 +75,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -83,6 +84,7 @@ class Loop:
 
         async def begin() -> int:
             server = await asyncio.start_server(serve, "0.0.0.0", 0, ssl=context)
+            self._servers.append(server)
             port: int = server.sockets[0].getsockname()[1]
             return port
 
@@ -128,13 +130,20 @@ class Loop:
         return self.listen(serve)
 
     def close(self) -> None:
-        def end() -> None:
-            for task in asyncio.all_tasks(self._loop):
+        async def end() -> None:
+            for server in self._servers:
+                server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
                 task.cancel()
-            self._loop.call_later(0.1, self._loop.stop)
+            await asyncio.gather(*others, return_exceptions=True)
+            # A transport that was closed is let go of in the loop's next round.
+            await asyncio.sleep(0.05)
 
-        self._loop.call_soon_threadsafe(end)
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
 
 
 async def _through(host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -145,11 +154,13 @@ async def _through(host: str, port: int, reader: asyncio.StreamReader, writer: a
         return
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
+        try:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                while data := await source.read(65536):
+                    sink.write(data)
+                    await sink.drain()
+        finally:
+            sink.close()
 
     await asyncio.gather(pump(reader, to), pump(there, writer))
 
