@@ -41,6 +41,7 @@ from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
+from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.spec import EngineSpec, NativeEngine, RemoteLogin, StackSpec
@@ -268,7 +269,8 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
     try:
         deadline = Deadline(project.settings.timeout.value, clock)
         with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
-            facts = gather(project.host, project.settings, project.ledger)
+            # A server elsewhere may be away for good: nothing is asked of it to stop what runs here.
+            facts = gather(project.host, project.settings, project.ledger, without=("remote",))
             todo = plan(removals(project.ledger, purge=purge, login=_remote_login(project)), facts)
             for step in todo.planned:
                 if step.change.action is Action.UNCHANGED and step.change.reason:
@@ -390,6 +392,7 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     """Values elsewhere that win over the dotenv file, and proxies that catch a worker's gRPC."""
     wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
     findings = list(shadow_findings(found(facts.shadows) or EnvPlaces(), spec.env_path, wanted))
+    findings += remote_findings(facts, spec.remote) if spec.remote else []
     proxies = found(facts.proxies) or {}
     catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
     excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))

@@ -78,7 +78,7 @@ def _full_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
             "owlclaw-up --mode hatchet-only, or leave out that login",
         )
     own = [d.role for d in wanted_databases(settings) if d.name == d.role]
-    if not {"hatchet", "owlclaw"} <= set(own):
+    if settings.mode.value is not Mode.REMOTE and not {"hatchet", "owlclaw"} <= set(own):
         return Obstacle(
             "its PostgreSQL makes the roles hatchet and owlclaw, and the setting `databases` names others",
             "owlclaw-up --mode hatchet-only",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from owlclaw_up.errors import RemoteUnusable
 from owlclaw_up.facts import Facts
-from owlclaw_up.facts.remote import KEPT
+from owlclaw_up.facts.remote import KEPT, malformed
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
+from owlclaw_up.host.base import on_this_machine
 from owlclaw_up.host.engines import version_tuple
 from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
-from owlclaw_up.model import Absent, Unknown, found
+from owlclaw_up.model import Absent, Finding, Unknown, found
 from owlclaw_up.settings import Settings
 from owlclaw_up.spec import RemoteEngine
+from owlclaw_up.token_claims import RENEW_BELOW_DAYS
 
 _UP = "owlclaw-up --mode remote"
 _TOKEN = f"OWLCLAW_UP_REMOTE_TOKEN=... {_UP}"
@@ -74,6 +76,25 @@ def remote_engine(facts: Facts, settings: Settings) -> RemoteEngine:
     )  # fmt: skip
 
 
+def remote_findings(facts: Facts, engine: RemoteEngine) -> list[Finding]:
+    """What there is to say of a server that can be used all the same."""
+    findings, look = [], found(facts.remote)
+    if engine.tls is None and not on_this_machine(engine.grpc_address.rpartition(":")[0].strip("[]")):
+        findings.append(
+            Finding(
+                "remote.plain", "warn", f"gRPC to {engine.grpc_address} is not encrypted",
+                "everybody on the way can read the token, and what tasks are given",
+                "have that server speak TLS, then: OWLCLAW_UP_REMOTE_TLS=tls owlclaw-up",
+            )
+        )  # fmt: skip
+    claims = look.target.claims if look else None
+    if look is not None and claims is not None and engine.token and claims.days_left(look.now) < RENEW_BELOW_DAYS:
+        title = f"the token of {engine.server_url} expires in {claims.days_left(look.now)} days"
+        hint = _renew(look.target) if engine.made else _NEW_TOKEN
+        findings.append(Finding("remote.token-expires", "warn", title, f"on {claims.expires_text[:10]}", hint))
+    return findings
+
+
 def _check_given(look: RemoteLook) -> None:
     """What can be told without asking: token, addresses, offline, expiry."""
     target = look.target
@@ -102,6 +123,16 @@ def _check_given(look: RemoteLook) -> None:
         says = "the token does not say where its server is" if target.token else "a login does not say where gRPC is"
         raise RemoteUnusable(
             "remote-address", f"the address of the server is not known: {says}", hint=f"set {' and '.join(missing)}"
+        )
+    wrong = malformed(target)
+    if wrong is not None:
+        what, setting = ("https://HOST", "OWLCLAW_UP_REMOTE_URL")
+        if wrong is target.grpc_address:
+            what, setting = ("HOST:PORT", "OWLCLAW_UP_REMOTE_GRPC")
+        raise RemoteUnusable(
+            "remote-address",
+            f"{wrong.value!r} ({wrong.origin}) is no address: {what} is wanted",
+            hint=f"set {setting}={what}",
         )
     if look.offline:
         where = f"{target.server_url.value}, gRPC {target.grpc_address.value}"

@@ -86,7 +86,7 @@ __all__ = [
 
 def gather(
     host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = (), also: Collection[str] = (),
-    patience: Callable[[str], float] = lambda name: math.inf,
+    without: Collection[str] = (), patience: Callable[[str], float] = lambda name: math.inf,
 ) -> Facts:  # fmt: skip
     """Look at everything, side by side.
 
@@ -96,10 +96,11 @@ def gather(
         ledger: what an earlier run made.
         only: names of the probes to run; all but those on request where empty. The others' facts are unknown.
         also: names of probes on request.
+        without: names of probes that are not run.
         patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
     every = _probes(host, settings, ledger)
-    wanted = {*(only or every.keys() - ON_REQUEST), *also}
+    wanted = {*(only or every.keys() - ON_REQUEST), *also} - {*without}
     probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
     results: dict[str, Fact[Any]] = {}

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from owlclaw_up import dotenv_text
 from owlclaw_up.facts.dotenv import SHELL
@@ -37,7 +39,7 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger) -> Fact[Remot
         return Absent("it is used only when asked for: it wants a server of yours", "owlclaw-up --mode remote")
     target, now = resolve(host, settings, ledger), host.clock.now()
     url, address, claims = target.server_url.value, target.grpc_address.value, target.claims
-    if not url or not address or (target.token is not None and claims is None):
+    if not url or not address or malformed(target) or (target.token is not None and claims is None):
         return Found(RemoteLook(target, now))
     if settings.offline.value and not (_is_here(url) and on_this_machine(address.rpartition(":")[0].strip("[]"))):
         return Found(RemoteLook(target, now, offline=True))
@@ -55,13 +57,26 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger) -> Fact[Remot
     return Found(RemoteLook(target, now, grpc, rest, grpc_reach, rest_reach, account, due))
 
 
+def malformed(target: RemoteTarget) -> Sourced[str] | None:
+    """The address that cannot be one, where one of them is none: a token or a dotenv file may say anything."""
+    url, address = target.server_url, target.grpc_address
+    try:
+        parts = urlsplit(url.value)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        return url
+    host, _, port = address.value.rpartition(":")
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+    return None if host and "/" not in host and 0 < number < 65536 else address
+
+
 def _expired(claims: Claims | None, now: float) -> bool:
     return claims is not None and claims.expires <= now
 
 
 def _is_here(url: str) -> bool:
-    from urllib.parse import urlsplit
-
     return on_this_machine(urlsplit(url).hostname or "")
 
 

@@ -14,13 +14,13 @@ from owlclaw_up.errors import ApplyFailed, RemoteUnusable, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.place import REMOTE
 from owlclaw_up.facts.remote import TOKEN
-from owlclaw_up.host.base import GrpcLook, on_this_machine, wait_until
-from owlclaw_up.model import Action, Change, Finding, Secret, unchanged
+from owlclaw_up.host.base import GrpcLook, wait_until
+from owlclaw_up.model import Action, Change, Secret, unchanged
 from owlclaw_up.receipts import Ledger, Receipt
 from owlclaw_up.spec import RemoteEngine, RemoteLogin, StackSpec
 from owlclaw_up.steps.base import Applied, Run, Step
 from owlclaw_up.steps.dotenv import WriteDotenv
-from owlclaw_up.token_claims import RENEW_BELOW_DAYS, decode
+from owlclaw_up.token_claims import decode
 
 
 class UseRemote:
@@ -56,15 +56,6 @@ class UseRemote:
     def apply(self, run: Run) -> Applied:
         kept = self.ledger.recall(REMOTE)
         self.ledger.remember(REMOTE, **self._values(), version=self.remote.version)
-        host = self.remote.grpc_address.rpartition(":")[0].strip("[]")
-        if self.remote.tls is None and not on_this_machine(host):
-            run.findings.append(
-                Finding(
-                    "remote.plain", "warn", f"gRPC to {self.remote.grpc_address} is not encrypted",
-                    "everybody on the way can read the token and what tasks are given",
-                    "have that server speak TLS, then: OWLCLAW_UP_REMOTE_TLS=tls owlclaw-up",
-                )
-            )  # fmt: skip
         return Applied(Action.UPDATE if kept else Action.CREATE, self._summary())
 
 
@@ -104,15 +95,6 @@ class KeepToken:
             return Applied(action, self._make(run))
         ledger.vault.token = self._given.reveal()
         ledger.save_secrets()
-        claims = decode(ledger.vault.token)
-        left = claims.days_left(run.host.clock.now()) if claims else 0
-        if left < RENEW_BELOW_DAYS:
-            run.findings.append(
-                Finding(
-                    "remote.token-expires", "warn", f"the token expires in {left} days", f"on {self._until()}",
-                    "make a new one in the dashboard, then: OWLCLAW_UP_REMOTE_TOKEN=... owlclaw-up",
-                )
-            )  # fmt: skip
         return Applied(action, f"that of {self.remote.origin}, until {self._until()}")
 
     def _make(self, run: Run) -> str:

@@ -319,7 +319,8 @@ def test_from_native_to_remote_and_back(server: Server, new_cli: Callable[..., C
     cli = new_cli(standin_dir)
     did(cli, up, OWLCLAW_UP_MODE="native")
     engine = cli.state["data"]["engine"]["pid"]
-    did(cli, up, OWLCLAW_UP_MODE="remote", OWLCLAW_UP_REMOTE_TOKEN=server.token)
+    (cli.root / "token").write_text(server.token + "\n")
+    did(cli, up, OWLCLAW_UP_MODE="remote", OWLCLAW_UP_REMOTE_TOKEN_FILE="token")
     assert not any(p.pid == engine for p in processes_in(cli.root)), "the engine of before is stopped"
     assert cli.dotenv()["HATCHET_CLIENT_SERVER_URL"] == server.url
     did(cli, up, OWLCLAW_UP_MODE="native")
@@ -384,6 +385,9 @@ CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
     "malformed": (
         lambda s: {"OWLCLAW_UP_REMOTE_TOKEN": s.token[:-300]}, "remote-token-malformed", "cut off", "three parts",
     ),
+    "malformed in the shell": (
+        lambda s: {"HATCHET_CLIENT_TOKEN": "eyJ.cut"}, "remote-token-malformed", "the token of the shell", "three parts",
+    ),
     "expired": (
         lambda s: {"OWLCLAW_UP_REMOTE_TOKEN": make_token(exp=int(time.time()) - 60)}, "remote-token-expired", "expired on 20",
         "make a new one in the dashboard",
@@ -396,6 +400,10 @@ CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
     "without addresses": (
         lambda s: {"OWLCLAW_UP_REMOTE_TOKEN": make_token(server_url="", grpc_broadcast_address="", exp=int(time.time()) + 999)},
         "remote-address", "does not say where its server is", "OWLCLAW_UP_REMOTE_GRPC (HOST:PORT",
+    ),
+    "with an address that is none": (
+        lambda s: {"HATCHET_CLIENT_TOKEN": s.token, "HATCHET_CLIENT_HOST_PORT": "https://x"}, "remote-address",
+        "'https://x' (HATCHET_CLIENT_HOST_PORT in the shell) is no address", "OWLCLAW_UP_REMOTE_GRPC=HOST:PORT",
     ),
     "two servers": (another_rest, "remote-split", "gRPC takes the token, REST does not", "OWLCLAW_UP_REMOTE_URL"),
     "TLS expected for gRPC": (

@@ -13,7 +13,7 @@ from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import GrpcLook, RestLook, Tls
 from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
 from owlclaw_up.model import Absent, Found, Secret
-from owlclaw_up.remote_design import remote_engine
+from owlclaw_up.remote_design import remote_engine, remote_findings
 from owlclaw_up.settings import Settings, Sourced
 from owlclaw_up.spec import TENANT_ID, RemoteEngine, RemoteLogin
 from owlclaw_up.token_claims import decode
@@ -105,3 +105,13 @@ def test_an_expired_token_of_ours_names_the_login() -> None:
     assert "dashboard" in refused(claims=claims).hint
     renewed = judged(claims=claims, made=True, login=LOGIN, grpc=None, rest=None, account=AccountLook("ok", (ONE,)))
     assert renewed.token is None
+
+
+def test_a_good_server_may_still_be_warned_of() -> None:
+    def told(token: str, tls: Tls | None) -> set[str]:
+        look = RemoteLook(dataclasses.replace(TARGET, tls=tls, claims=decode(token)), NOW, TAKEN, WELL)
+        facts = make_facts(Path("/p"), remote=Found(look))
+        return {finding.id for finding in remote_findings(facts, remote_engine(facts, Settings()))}
+
+    assert told(TOKEN, Tls()) == set()
+    assert told(make_token(exp=int(NOW) + 3 * 86400), None) == {"remote.plain", "remote.token-expires"}
