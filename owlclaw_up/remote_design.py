@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from owlclaw_up.errors import RemoteUnusable
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.remote import KEPT, malformed
@@ -61,7 +63,7 @@ def remote_engine(facts: Facts, settings: Settings) -> RemoteEngine:
         _check_answers(look)
         assert target.claims is not None
         tenant = target.claims.tenant
-    version = look.grpc.version if look.grpc else ""
+    version = (look.grpc.version if look.grpc else "") or look.version
     sdk = found(facts.sdk)
     if sdk and version and version_tuple(version) < version_tuple(sdk.floor):
         raise RemoteUnusable(
@@ -79,14 +81,20 @@ def remote_engine(facts: Facts, settings: Settings) -> RemoteEngine:
 def remote_findings(facts: Facts, engine: RemoteEngine) -> list[Finding]:
     """What there is to say of a server that can be used all the same."""
     findings, look = [], found(facts.remote)
+    url = urlsplit(engine.server_url)
+    plain = []
     if engine.tls is None and not on_this_machine(engine.grpc_address.rpartition(":")[0].strip("[]")):
-        findings.append(
-            Finding(
-                "remote.plain", "warn", f"gRPC to {engine.grpc_address} is not encrypted",
-                "everybody on the way can read the token, and what tasks are given",
-                "have that server speak TLS, then: OWLCLAW_UP_REMOTE_TLS=tls owlclaw-up",
-            )
-        )  # fmt: skip
+        plain.append((f"gRPC to {engine.grpc_address}", "OWLCLAW_UP_REMOTE_TLS=tls"))
+    if url.scheme == "http" and not on_this_machine(url.hostname or ""):
+        plain.append((f"REST to {engine.server_url}", f"OWLCLAW_UP_REMOTE_URL=https://{url.netloc}"))
+    findings += [
+        Finding(
+            "remote.plain", "warn", f"{what} is not encrypted",
+            "everybody on the way can read the token, and what tasks are given",
+            f"have that server speak TLS, then: {then} owlclaw-up",
+        )
+        for what, then in plain
+    ]  # fmt: skip
     claims = look.target.claims if look else None
     if look is not None and claims is not None and engine.token and claims.days_left(look.now) < RENEW_BELOW_DAYS:
         title = f"the token of {engine.server_url} expires in {claims.days_left(look.now)} days"

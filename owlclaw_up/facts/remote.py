@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -48,13 +49,14 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger) -> Fact[Remot
         by_grpc = pool.submit(_ask_grpc, host, target, now)
         by_rest = pool.submit(_ask_rest, host, target, now)
         (grpc, grpc_reach), (rest, rest_reach) = by_grpc.result(), by_rest.result()
-    account = None
+    account, version = None, ""
     refused = grpc is not None and grpc.state == "refused-token"
     if target.login and (target.token is None or ((due or refused or _expired(claims, now)) and target.made)):
         account = host.remote.account(url, target.root_ca, target.login.email, target.login.password)
         if account.state == "unavailable" and rest_reach is None:
             rest_reach = host.remote.reach_rest(url, target.root_ca, _REACH_SECONDS)
-    return Found(RemoteLook(target, now, grpc, rest, grpc_reach, rest_reach, account, due))
+        version = _version(host, target)
+    return Found(RemoteLook(target, now, grpc, rest, grpc_reach, rest_reach, account, due, version=version))
 
 
 def malformed(target: RemoteTarget) -> Sourced[str] | None:
@@ -98,6 +100,15 @@ def _ask_rest(host: Host, target: RemoteTarget, now: float) -> tuple[RestLook | 
     if look.state != "unavailable":
         return look, None
     return look, host.remote.reach_rest(url, target.root_ca, _REACH_SECONDS)
+
+
+def _version(host: Host, target: RemoteTarget) -> str:
+    """The engine's version as REST says it to everybody; empty where it does not."""
+    answer = host.hatchet.page(f"{target.server_url.value}/api/v1/version", _REST_SECONDS, root_ca=target.root_ca)
+    try:
+        return str(json.loads(answer[2])["version"]) if answer and answer[0] == 200 else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 @dataclass(frozen=True)

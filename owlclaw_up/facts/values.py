@@ -203,6 +203,7 @@ class RemoteLook:
         grpc_reach, rest_reach: why a call did not get through.
         due: the token is one of ours, and near its end.
         offline: nothing was asked, since the server is on another machine.
+        version: of the engine, as REST says it where there is no token to ask gRPC with.
         now: seconds since the epoch.
     """
 
@@ -215,6 +216,7 @@ class RemoteLook:
     account: AccountLook | None = None
     due: bool = False
     offline: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)

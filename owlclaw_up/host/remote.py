@@ -6,13 +6,14 @@ asks the proxy that the environment names, in lower case; REST asks none.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import Tls, on_this_machine
@@ -218,7 +219,7 @@ class RemoteServers:
             raise _Unreached("proxy", f"{where}: {unreached.look.detail}") from None
         with contextlib.closing(raw):
             try:
-                raw.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+                raw.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{_login_of(parts)}\r\n".encode())
                 answer = raw.recv(4096).split(b"\r\n", 1)[0].decode("latin-1")
             except OSError as error:
                 raise _Unreached("proxy", f"{where}: {_words(error)}") from None
@@ -229,6 +230,14 @@ class RemoteServers:
 
 class _LoginRefused(Exception):
     """The login is refused; its text is the server's."""
+
+
+def _login_of(proxy: SplitResult) -> str:
+    """The header by which gRPC logs in at a proxy whose URL has a login."""
+    if not proxy.username:
+        return ""
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return f"Proxy-Authorization: Basic {base64.b64encode(pair.encode()).decode()}\r\n"
 
 
 def _connect(host: str, port: int, timeout: float) -> socket.socket:

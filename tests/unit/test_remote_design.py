@@ -87,6 +87,9 @@ def test_a_login_with_several_tenants_has_to_choose() -> None:
     assert error.code == "remote-tenant" and "is in 2 tenants" in error.message and "Team (team): 2" in error.detail
     chosen = dataclasses.replace(Settings(), remote_tenant=Sourced("team"))
     assert judged(chosen, **seen).tenant == "2"
+    assert judged(chosen, **seen, version="v0.107.2").version == "v0.107.2"
+    old = refused(**{**seen, "account": AccountLook("ok", (ONE,))}, version="v0.70.0")
+    assert old.code == "remote-engine-too-old"
     none = refused(**{**seen, "account": AccountLook("ok")})
     assert none.code == "remote-tenant" and "no tenant" in none.message
     away = refused(**{**seen, "grpc_reach": ReachLook("refused", "nobody")})
@@ -114,4 +117,5 @@ def test_a_good_server_may_still_be_warned_of() -> None:
         return {finding.id for finding in remote_findings(facts, remote_engine(facts, Settings()))}
 
     assert told(TOKEN, Tls()) == set()
+    assert told(TOKEN, None) == {"remote.plain"}
     assert told(make_token(exp=int(NOW) + 3 * 86400), None) == {"remote.plain", "remote.token-expires"}
