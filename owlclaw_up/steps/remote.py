@@ -172,7 +172,7 @@ class RevokeRemoteTokens:
         if not receipts:
             return Applied(Action.UNCHANGED, "none to revoke")
         if self.login is None:
-            return Applied(Action.SKIP, self._left(receipts, "no login is given"))
+            return Applied(Action.RUN, self._left(receipts, "no login is given"))
         root_ca, revoked = str(self.ledger.recall(REMOTE).get("root_ca", "")), 0
         for place in dict.fromkeys((r.identity["server"], r.identity["tenant"]) for r in receipts):
             there = [r for r in receipts if (r.identity["server"], r.identity["tenant"]) == place]
@@ -183,7 +183,7 @@ class RevokeRemoteTokens:
                     place[0], root_ca, self.login.email, self.login.password, place[1], ids=ids, names=names
                 )
             except UpError as error:
-                return Applied(Action.SKIP, self._left(receipts, error.message))
+                return Applied(Action.RUN, self._left(receipts, error.message))
             for receipt in there:
                 self.ledger.forget(TOKEN, **receipt.identity)
         return Applied(Action.REMOVE, f"{revoked} revoked")
