@@ -368,6 +368,18 @@ def another_rest(server: Server) -> dict[str, Any]:
     }
 
 
+def plain_rest(server: Server) -> dict[str, Any]:
+    """REST in plain text, which answers a greeting of TLS as Go's servers do."""
+
+    async def serve(reader: Any, writer: Any) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    return tls(server, OWLCLAW_UP_REMOTE_URL=f"https://localhost:{server.net.listen(serve)}")
+
+
 def tls(server: Server, **values: str) -> dict[str, Any]:
     return {**server.over_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token, **values}
 
@@ -412,8 +424,7 @@ CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
         "OWLCLAW_UP_REMOTE_TLS=none",
     ),
     "TLS expected for REST": (
-        lambda s: tls(s, OWLCLAW_UP_REMOTE_URL=s.url.replace("http:", "https:")), "remote-tls-missing", "REST at https://",
-        "OWLCLAW_UP_REMOTE_URL=http://localhost:",
+        plain_rest, "remote-tls-missing", "REST at https://", "OWLCLAW_UP_REMOTE_URL=http://localhost:",
     ),
     "TLS not expected for gRPC": (
         lambda s: tls(s, OWLCLAW_UP_REMOTE_TLS=""), "remote-tls-unexpected", "speaks TLS, and plain text is expected",
