@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from owlclaw_up.databases import Chosen, choose_for, server_data, unavailable
+from owlclaw_up.checks import databases
+from owlclaw_up.checks.base import Seen, of_error
+from owlclaw_up.checks.hatchet_database import migration
+from owlclaw_up.checks.preconditions import check_of
+from owlclaw_up.databases import Chosen, choose_for, server_data
 from owlclaw_up.errors import UpError
-from owlclaw_up.facts.servers import UTC_NAMES
-from owlclaw_up.host.base import DatabaseLook
+from owlclaw_up.host.base import DatabaseLook, ServerRefusal
 from owlclaw_up.host.migrations import BASELINE, MigrationsLook, look_at_migrations
+from owlclaw_up.host.postgres_inspection import DatabaseInside, look_inside
 from owlclaw_up.host.postgres_usage import ServerUsage, look_at_usage
 from owlclaw_up.model import Finding, Mode, Outcome
 from owlclaw_up.project import Project, application, failure
 from owlclaw_up.settings import DatabaseSetting
 from owlclaw_up.spec import HATCHET_DATABASE, DatabaseSpec
+from owlclaw_up.steps.database import extension_check
 
 _INIT = "owlclaw-up db init"
-# Of a hundred connections, from when on it is worth a word.
-_CROWDED = 90
+Inside = dict[str, DatabaseInside | ServerRefusal]
 
 
 def status(project: Project) -> Outcome:
@@ -31,7 +35,8 @@ def status(project: Project) -> Outcome:
     except UpError as error:
         return failure(project, "db status", error, project.host.clock.monotonic() - begun)
     alembic = _look_at_alembic(project, chosen)
-    findings = (*_findings(project, chosen, usage), *_of_alembic(alembic))
+    inside = _look_inside(chosen)
+    findings = (*_findings(project, chosen, usage, inside), *_of_alembic(alembic))
     bad = any(f.level == "fail" for f in findings)
     data = {
         "server": {
@@ -40,7 +45,7 @@ def status(project: Project) -> Outcome:
             "timezone": chosen.look.timezone,
             "connections": {"used": usage.connections, "max": chosen.look.max_connections},
         },
-        "databases": [_database(chosen, usage, d) for d in chosen.known],
+        "databases": [_database(chosen, usage, d, inside.get(d.name)) for d in chosen.known],
         "roles": [_role(chosen, role) for role in dict.fromkeys(d.role for d in chosen.known)],
         "migrations": {
             "hatchet": _hatchet(project, chosen),
@@ -55,7 +60,20 @@ def status(project: Project) -> Outcome:
     )  # fmt: skip
 
 
-def _database(chosen: Chosen, usage: ServerUsage, wanted: DatabaseSetting) -> dict[str, Any]:
+def _look_inside(chosen: Chosen) -> Inside:
+    """The databases as their owners find them; none of a role that lets us not in."""
+    inside: Inside = {}
+    for wanted in chosen.known:
+        login = chosen.on_server.logins.get(wanted.role)
+        if login is not None and login.password is not None and chosen.on_server.databases[wanted.name].exists:
+            spec = DatabaseSpec(wanted.name, wanted.role, login.password)
+            inside[wanted.name] = look_inside(chosen.server.login(spec), 3.0)
+    return inside
+
+
+def _database(
+    chosen: Chosen, usage: ServerUsage, wanted: DatabaseSetting, inside: DatabaseInside | ServerRefusal | None
+) -> dict[str, Any]:
     seen = chosen.on_server.databases[wanted.name]
     names = dict.fromkeys((*wanted.extensions, *(["btree_gist"] if wanted.name == HATCHET_DATABASE else [])))
     return {
@@ -65,14 +83,9 @@ def _database(chosen: Chosen, usage: ServerUsage, wanted: DatabaseSetting) -> di
         "wanted_owner": wanted.role,
         "size": usage.sizes.get(wanted.name),
         "encoding": seen.encoding or None,
-        "timezone": _timezone(chosen, seen) if seen.exists else None,
+        "timezone": databases.session_timezone(seen, chosen.look, inside) if seen.exists else None,
         "extensions": {name: _extension(chosen, seen, name) for name in names} if seen.exists else {},
     }
-
-
-def _timezone(chosen: Chosen, seen: DatabaseLook) -> str:
-    """What the owner's sessions get: its own in that database, else the server's."""
-    return seen.role_timezone or chosen.look.timezone
 
 
 def _extension(chosen: Chosen, seen: DatabaseLook, name: str) -> str:
@@ -126,54 +139,28 @@ def _of_alembic(look: MigrationsLook | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _findings(project: Project, chosen: Chosen, usage: ServerUsage) -> Iterator[Finding]:
-    look = chosen.look
-    if 100 * usage.connections >= _CROWDED * look.max_connections:
-        yield Finding(
-            "database.connections", "warn", f"{usage.connections} of {look.max_connections} connections are in use",
-            hint="close sessions, or raise max_connections on that server",
-        )  # fmt: skip
+def _findings(project: Project, chosen: Chosen, usage: ServerUsage, inside: Inside) -> Iterator[Finding]:
+    """What the doctor would say of these databases, in its words; here all that is missing or behind fails."""
+    on_server = chosen.on_server
+    yield from _said("postgres.connections", databases.crowd(usage.connections, chosen.look.max_connections))
     for wanted in chosen.known:
-        yield from _findings_of(chosen, wanted)
-    existing = [d for d in chosen.known if chosen.on_server.databases[d.name].exists]
-    yield from (dataclasses.replace(f, level="fail") for f in unavailable(chosen, existing))
+        yield from _said("postgres.database", databases.missing(wanted, on_server, _INIT))
+        if not on_server.databases[wanted.name].exists:
+            continue
+        yield from _said("postgres.owner", databases.owner(wanted, on_server))
+        yield from _said("postgres.role", databases.role(wanted, on_server, _INIT))
+        yield from (f for e in databases.locked_out(wanted, on_server) for f in _said(check_of(e), [of_error(e)]))
+        timezone = databases.timezone(wanted, on_server, inside.get(wanted.name), _INIT)
+        yield from _said("postgres.timezone", timezone, failing=True)
+    for name, seen in databases.extensions(chosen.known, on_server, _INIT):
+        yield from _said(extension_check(name), [seen], failing=True)
+    yield from _said("postgres.encoding", databases.encoding(chosen.known, on_server))
+    yield from _said("postgres.btree_gist", databases.btree_gist(on_server))
     hatchet = _hatchet(project, chosen)
-    if hatchet["expected"] and (hatchet["version"] or 0) < hatchet["expected"]:
-        yield Finding(
-            "migrations.hatchet", "fail", f"database {HATCHET_DATABASE} is behind the engine's own migrations",
-            f"it is at {hatchet['version'] or 'none'}; engine {hatchet['engine']} left it at {hatchet['expected']}",
-            "owlclaw-up", "owlclaw-up",
-        )  # fmt: skip
+    told = migration(hatchet["version"], hatchet["expected"], str(hatchet["engine"]), "owlclaw-up")
+    yield from _said("hatchet.migrations", told)
 
 
-def _findings_of(chosen: Chosen, wanted: DatabaseSetting) -> Iterator[Finding]:
-    seen, look, name = chosen.on_server.databases[wanted.name], chosen.look, wanted.name
-    if not seen.exists:
-        yield Finding(f"database.{name}", "fail", f"there is no database {name}", hint=_INIT, command=_INIT)
-        return
-    if seen.owner != wanted.role and not wanted.given:
-        yield Finding(
-            f"database.{name}.owner", "fail", f"database {name} belongs to {seen.owner}, not to {wanted.role}",
-            hint=f"ALTER DATABASE {name} OWNER TO {wanted.role}, or name that owner in `databases`",
-        )  # fmt: skip
-    login = chosen.on_server.logins.get(wanted.role)
-    if login is None or not login.password:
-        why = "does not exist" if login is None else "has a password that is not known here"
-        yield Finding(f"role.{wanted.role}", "fail", f"role {wanted.role} {why}", hint=_INIT, command=_INIT)
-    if seen.role_timezone not in UTC_NAMES and not wanted.given:
-        zone = _timezone(chosen, seen)
-        yield Finding(
-            f"database.{name}.timezone", "fail", f"sessions of {wanted.role} in {name} are in {zone}, not UTC",
-            hint=_INIT, command=_INIT,
-        )  # fmt: skip
-    for extension in wanted.extensions:
-        if extension in look.extensions and extension not in seen.extensions:
-            yield Finding(
-                f"postgres.extension.{extension}", "fail", f"extension {extension} is not in database {name}",
-                "the server has it", _INIT, _INIT,
-            )  # fmt: skip
-    if name == HATCHET_DATABASE and "btree_gist" not in look.extensions:
-        yield Finding(
-            "postgres.btree_gist", "warn", "Hatchet's migrations need btree_gist, and the server does not have it",
-            hint="install its contrib package (Debian: apt-get install postgresql-contrib)",
-        )  # fmt: skip
+def _said(check: str, seen: Iterable[Seen], *, failing: bool = False) -> Iterator[Finding]:
+    for s in seen:
+        yield Finding(check, "fail" if failing else s.level, s.title, s.detail, s.hint or s.command, s.command)

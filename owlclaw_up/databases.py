@@ -252,7 +252,9 @@ def _outcome(
     """What was made, or would be. Said each time: the extensions that the server does not have."""
     touched = [d for d in chosen.known if any(r.id == f"database.{d.name}" for r in reports)]
     missing = tuple(unavailable(chosen, touched))
-    findings = (*(f for f in findings if f.id not in {m.id for m in missing}), *missing)
+    # The same extension, said of each database for itself.
+    said = tuple(m.title.partition(" in database ")[0] for m in missing)
+    findings = (*(f for f in findings if not f.title.startswith(said)), *missing)
     data: dict[str, Any] = {
         "database": {
             "server": server_data(chosen),

@@ -18,13 +18,14 @@ from owlclaw_up.errors import (
     RolePasswordUnknown,
 )
 from owlclaw_up.facts import DatabasesLook, Facts
-from owlclaw_up.facts.machine import INNER_PORTS, PORT_RANGE
+from owlclaw_up.facts.machine import INNER_PORTS, port_range
 from owlclaw_up.host.base import PortLook, ServerLogin, ServerLook
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
 from owlclaw_up.modes import MODES, usable_engine
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.remote_design import remote_engine
+from owlclaw_up.server_choice import of_role_refusal
 from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
@@ -46,9 +47,11 @@ from owlclaw_up.upgrade_record import refuse_older
 # Hatchet's own migration makes the extension without IF NOT EXISTS: hatchet, migration 20260522014401.
 BTREE_GIST_MIGRATION = 20260522014401
 # Each engine process opens three pools of max_conns + 10 connections (hatchet, pkg/config/loader).
-_POOLS, _POOL_EXTRA, _KEPT_FREE = 3, 10, 20
-_PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
-_PURPOSES = {
+_POOLS, _POOL_EXTRA = 3, 10
+# Connections that the application, and everybody else, must find free.
+KEPT_FREE = 20
+PUBLIC_PORTS = {"dashboard": "dashboard-port", "grpc": "grpc-port", "postgres": "postgres-port"}
+PURPOSES = {
     "dashboard": "the dashboard",
     "grpc": "gRPC",
     "postgres": "our PostgreSQL",
@@ -89,12 +92,11 @@ def design(
         engine_spec = remote_engine(facts, settings)
     elif MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
-        free = postgres.max_connections - _KEPT_FREE
         told: dict[str, Any] = {
             "admin_email": ADMIN_EMAIL,
             "admin_password": settings.admin_password.value or ledger.password("dashboard"),
             "tenant": TENANT_ID,
-            "max_conns": max(5, min(50, free // _POOLS - _POOL_EXTRA)),
+            "max_conns": pool_size(postgres.max_connections),
             "rabbitmq": settings.rabbitmq_url.value,
         }
         if compose is not None:
@@ -124,11 +126,43 @@ def design(
     )
 
 
+def pool_size(max_connections: int) -> int:
+    """What the engine is told of a pool's size, so that a server of so many connections has enough for others."""
+    return max(5, min(50, (max_connections - KEPT_FREE) // _POOLS - _POOL_EXTRA))
+
+
+def engine_connections(pool: int) -> int:
+    """How many connections an engine may open at most.
+
+    Args:
+        pool: the size that it is told.
+    """
+    return _POOLS * (pool + _POOL_EXTRA)
+
+
 def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook | None, mode: Mode) -> Ports:
-    choices = found(facts.ports)
-    if choices is None:
+    if found(facts.ports) is None:
         why = facts.ports.why if isinstance(facts.ports, (Absent, Unknown)) else ""
         raise PreconditionError(f"the ports of this machine could not be looked at: {why}", hint="owlclaw-up plan")
+    numbers: dict[str, int] = {}
+    for purpose, verdict in port_verdicts(facts, settings, ledger, mode, own_server=server is None).items():
+        if not isinstance(verdict, int):
+            raise verdict
+        numbers[purpose] = verdict
+    if server is not None:
+        numbers["postgres"] = server.login.port or 5432
+    return Ports(**numbers)
+
+
+def port_verdicts(
+    facts: Facts, settings: Settings, ledger: Ledger, mode: Mode, *, own_server: bool
+) -> dict[str, int | PortTaken | PortDenied | NoFreePort]:
+    """The port of each purpose in a mode, or what stands against having one.
+
+    Args:
+        own_server: whether PostgreSQL is one of ours.
+    """
+    choices = found(facts.ports) or {}
     ours: set[str] = set()
     if facts.our_stack.engine_process is not None:
         ours |= {"dashboard", "grpc", *INNER_PORTS}
@@ -141,36 +175,30 @@ def _ports(facts: Facts, settings: Settings, ledger: Ledger, server: ServerLook 
         # A stack whose state was lost is ours all the same: compose finds it by its project.
         ours |= {purpose for purpose, port in running.items() if choices[purpose].wanted.port == port}
     by_hand = published_ports(facts, stopped=True) if adoptable(facts, mode) else {}
-    numbers: dict[str, int] = {}
+    verdicts: dict[str, int | PortTaken | PortDenied | NoFreePort] = {}
     for purpose, choice in choices.items():
-        needed = _needed(purpose, mode, server is None)
-        wanted = choice.wanted
-        if purpose in by_hand:
-            numbers[purpose] = by_hand[purpose]
-            continue
-        kept = ledger.state.ports.get(purpose)
-        if purpose in ours and wanted.port in (kept, running.get(purpose)):
-            numbers[purpose] = wanted.port
-            continue
-        setting = _PUBLIC_PORTS.get(purpose)
+        needed = port_needed(purpose, mode, own_server)
+        wanted, kept = choice.wanted, ledger.state.ports.get(purpose)
+        setting = PUBLIC_PORTS.get(purpose)
         asked = setting is not None and getattr(settings, setting.replace("-", "_")).explicit
         # A public port that is written into tokens and dotenv files never moves silently.
         written = kept == wanted.port and bool(ledger.vault.token or ledger.state.mode)
-        if needed and setting is not None and (asked or written):
-            if wanted.state == "busy":
-                raise PortTaken(wanted.port, _PURPOSES[purpose], _owner(facts, wanted), setting)
-            if wanted.state == "denied":
-                raise PortDenied(wanted.port, _PURPOSES[purpose], wanted.why, setting)
-        if not needed:
+        if purpose in by_hand:
+            verdicts[purpose] = by_hand[purpose]
+        elif purpose in ours and wanted.port in (kept, running.get(purpose)):
+            verdicts[purpose] = wanted.port
+        elif needed and setting is not None and (asked or written) and wanted.state == "busy":
+            verdicts[purpose] = PortTaken(wanted.port, PURPOSES[purpose], _owner(facts, wanted), setting)
+        elif needed and setting is not None and (asked or written) and wanted.state == "denied":
+            verdicts[purpose] = PortDenied(wanted.port, PURPOSES[purpose], wanted.why, setting)
+        elif not needed:
             # Nobody of ours listens there in this mode: what was chosen stays.
-            numbers[purpose] = wanted.port if asked or kept else choice.free or wanted.port
-            continue
-        if choice.free is None:
-            raise NoFreePort(_PURPOSES[purpose], wanted.port, wanted.port + PORT_RANGE)
-        numbers[purpose] = choice.free
-    if server is not None:
-        numbers["postgres"] = server.login.port or 5432
-    return Ports(**numbers)
+            verdicts[purpose] = wanted.port if asked or kept else choice.free or wanted.port
+        elif choice.free is None:
+            verdicts[purpose] = NoFreePort(PURPOSES[purpose], wanted.port, port_range(wanted.port)[-1])
+        else:
+            verdicts[purpose] = choice.free
+    return verdicts
 
 
 def _owner(facts: Facts, look: PortLook) -> str:
@@ -180,7 +208,14 @@ def _owner(facts: Facts, look: PortLook) -> str:
     return f"container {container}" if container else str(look.owner or "another process")
 
 
-def _needed(purpose: str, mode: Mode, own_server: bool) -> bool:
+def why_not_free(facts: Facts, look: PortLook) -> str:
+    """What keeps a server of ours from listening on a port."""
+    if look.state == "free":
+        return "wanted for something else of ours"
+    return f"taken by {_owner(facts, look)}" if look.state == "busy" else f"reserved by the system ({look.why})"
+
+
+def port_needed(purpose: str, mode: Mode, own_server: bool) -> bool:
     """Whether something of ours shall listen on the port of that purpose."""
     if purpose == "postgres":
         return own_server
@@ -198,18 +233,14 @@ def moved_ports(facts: Facts, spec: StackSpec) -> list[str]:
     for purpose in ("dashboard", "grpc", "postgres"):
         choice = choices.get(purpose)
         if (
-            _needed(purpose, spec.mode, spec.postgres.ours)
+            port_needed(purpose, spec.mode, spec.postgres.ours)
             and choice
             and choice.wanted.port != ports[purpose]
             and choice.wanted.state != "free"
         ):
-            taken = (
-                f"taken by {_owner(facts, choice.wanted)}"
-                if choice.wanted.state == "busy"
-                else f"reserved by the system ({choice.wanted.why})"
-            )
             notes.append(
-                f"port {choice.wanted.port} is {taken}; {_PURPOSES[purpose]} uses {ports[purpose]}, and keeps it"
+                f"port {choice.wanted.port} is {why_not_free(facts, choice.wanted)}; "
+                f"{PURPOSES[purpose]} uses {ports[purpose]}, and keeps it"
             )
     return notes
 
@@ -239,6 +270,7 @@ def database_specs(
 
     Raises:
         RolePasswordUnknown, DatabaseNotOurs: a role or a database of that name is somebody else's.
+        PostgresUnusable: a role is let in by its password, and not into its database.
     """
     specs = []
     server = found(on_server.server)
@@ -246,7 +278,10 @@ def database_specs(
     for wanted in wanted_ones:
         login = on_server.logins.get(wanted.role)
         if login is not None and login.password is None:
-            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path)
+            if login.refusal is not None and login.refusal.kind != "login":
+                raise of_role_refusal(login.refusal, where, wanted.role, wanted.name)
+            words = login.refusal.detail if login.refusal else ""
+            raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path, words)
         seen = on_server.databases.get(wanted.name)
         if seen is not None and seen.exists and seen.owner != wanted.role and not wanted.given:
             raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, where)

@@ -9,12 +9,13 @@ from typing import Any
 
 from owlclaw_up.checks import BY_ID, CHECKS
 from owlclaw_up.checks.base import PATIENCE, Diagnosis, Evidence, Fix, examine, reworded
-from owlclaw_up.checks.preconditions import check_of
-from owlclaw_up.environment import arrange, both, logger, silent, up
+from owlclaw_up.checks.preconditions import REST, check_of
+from owlclaw_up.environment import arrange, both, evidence_of, logger, silent, up
 from owlclaw_up.errors import APPLY_FAILED, UpError, UsageError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DOCTOR, Facts, gather
 from owlclaw_up.host.base import Deadline
+from owlclaw_up.host.resources import load_per_core
 from owlclaw_up.model import (
     Action,
     Decision,
@@ -32,6 +33,9 @@ from owlclaw_up.project import Project
 from owlclaw_up.receipts import Ledger, project_lock
 from owlclaw_up.spec import StackSpec
 from owlclaw_up.steps import build
+
+# How much longer probes may take where every core is wanted by many.
+_MOST_SLACK = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +83,10 @@ def look(project: Project, listener: Listener = silent, only: Collection[str] = 
         for probe in check.probes:
             patience[probe] = max(patience.get(probe, 0.0), check.patience)
     also = DOCTOR & patience.keys()
+    slack = _slack()
     facts = gather(
-        project.host, project.settings, project.ledger, also=also, patience=lambda name: patience.get(name, PATIENCE)
+        project.host, project.settings, project.ledger, also=also,
+        patience=lambda name: slack * patience.get(name, PATIENCE),
     )  # fmt: skip
     evidence = _evidence(project, facts)
     stopped_by = check_of(evidence.error) if evidence.error else ""
@@ -90,12 +96,18 @@ def look(project: Project, listener: Listener = silent, only: Collection[str] = 
     return Looked(evidence, dataclasses.replace(diagnosis, findings=findings), clock.monotonic() - begun)
 
 
+def _slack() -> float:
+    """Of whom a busy machine makes late, a verdict is not to be had sooner: what hangs is told from what waits for its turn."""
+    return min(_MOST_SLACK, max(1.0, load_per_core() / 2))
+
+
 def _evidence(project: Project, facts: Facts) -> Evidence:
     settings, ledger = project.settings, project.ledger
     kept = Mode(ledger.state.mode) if ledger.state.mode else None
     if kept is not None and not settings.mode.explicit:
         # What stands is looked at as what it is, whatever `auto` would choose now.
-        settings = dataclasses.replace(settings, mode=dataclasses.replace(settings.mode, value=kept))
+        asked = dataclasses.replace(settings.mode, value=kept, source="state", origin="the last successful up")
+        settings = dataclasses.replace(settings, mode=asked)
     decision: Decision | None = None
     spec: StackSpec | None = None
     planned: tuple[PlannedStep, ...] = ()
@@ -105,10 +117,7 @@ def _evidence(project: Project, facts: Facts) -> Evidence:
         planned = plan(build(spec, ledger), facts).planned
     except UpError as error:
         stopped = error
-    mode = kept or (decision.mode if decision else None)
-    return Evidence(
-        facts, settings, ledger, mode, kept is not None, decision, spec, planned, stopped, project.host.clock.now()
-    )  # fmt: skip
+    return evidence_of(dataclasses.replace(project, settings=settings), facts, decision, spec, planned, stopped)
 
 
 def outcome_of(project: Project, looked: Looked, *, strict: bool = False, data: Any = None) -> Outcome:
@@ -132,12 +141,13 @@ def outcome_of(project: Project, looked: Looked, *, strict: bool = False, data: 
 def of_failure(error: UpError, project: Project | None = None) -> Outcome:
     """What there is to say where settings or state cannot even be read; an error of usage stays one."""
     name = check_of(error)
-    if name not in BY_ID or (isinstance(error, UsageError) and not name.startswith("environment.")):
+    if name not in BY_ID or (isinstance(error, UsageError) and name == REST):
         return Outcome("doctor", "failed", error.exit_code, error=error, project=project.root if project else None)
     check = BY_ID[name]
     finding = Finding(name, "fail", error.message, error.detail, error.hint, "", check.why)
     root = project.root if project else None
-    return Outcome("doctor", "failed", 1, findings=(finding,), project=root, data={"checks": len(CHECKS), "idle": []})
+    data = {"checks": len(CHECKS), "counts": {"fail": 1}, "idle": []}
+    return Outcome("doctor", "failed", 1, findings=(finding,), project=root, data=data)
 
 
 def preview(looked: Looked) -> list[dict[str, Any]]:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from owlclaw_up.checks import CHECKS
+from owlclaw_up.checks.base import Evidence
+from owlclaw_up.checks.network import dials_here, proxy_finding
+from owlclaw_up.checks.preconditions import refuse
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
@@ -17,7 +21,7 @@ from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpErro
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
-from owlclaw_up.host.base import Deadline, on_this_machine
+from owlclaw_up.host.base import Deadline
 from owlclaw_up.last_up import UpRecord
 from owlclaw_up.model import (
     Action,
@@ -31,6 +35,7 @@ from owlclaw_up.model import (
     Move,
     Note,
     Outcome,
+    PlannedStep,
     Smoke,
     StepFinished,
     StepReport,
@@ -74,8 +79,27 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         UpError: a precondition is not met.
     """
     facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
-    steps = build(spec, project.ledger)
-    return Prepared(facts, decision, spec, plan([*_first(project, spec), *steps], facts))
+    todo = plan([*_first(project, spec), *build(spec, project.ledger)], facts)
+    if todo.changes_something:
+        refuse(CHECKS, evidence_of(project, facts, decision, spec, todo.planned))
+    return Prepared(facts, decision, spec, todo)
+
+
+def evidence_of(
+    project: Project, facts: Facts, decision: Decision | None, spec: StackSpec | None, planned: Sequence[PlannedStep],
+    error: UpError | None = None,
+) -> Evidence:  # fmt: skip
+    """What checks may look at.
+
+    Args:
+        error: what stands in the way of an `up`, where there is no decision, or no plan.
+    """
+    kept = Mode(project.ledger.state.mode) if project.ledger.state.mode else None
+    mode = kept or (decision.mode if decision else None)
+    return Evidence(
+        facts, project.settings, project.ledger, mode, kept is not None, decision, spec, tuple(planned), error,
+        project.host.clock.now(),
+    )  # fmt: skip
 
 
 def _first(project: Project, spec: StackSpec) -> list[Step]:
@@ -112,7 +136,8 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
     facts = dataclasses.replace(facts, stack=Found(stack))
     spec = design(facts, decision, server, on_server, settings, ledger)
     project.learn_secrets()
-    project.redact.add(*(d.password.reveal() for d in spec.databases))
+    # One that is its role's name hides nothing, and would mask every text.
+    project.redact.add(*(d.password.reveal() for d in spec.databases if d.password.reveal() != d.role))
     return facts, decision, spec
 
 
@@ -393,18 +418,9 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
     findings = list(shadow_findings(found(facts.shadows) or EnvPlaces(), spec.env_path, wanted))
     findings += remote_findings(facts, spec.remote) if spec.remote else []
-    proxies = found(facts.proxies) or {}
-    catching = [n for n in proxies if n.lower() in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")]
-    excepted = ",".join(v for n, v in proxies.items() if n.lower() in ("no_proxy", "no_grpc_proxy"))
-    local = spec.remote is None or on_this_machine(spec.grpc_address.rpartition(":")[0])
-    if spec.engine and local and catching and "localhost" not in excepted and excepted != "*":
-        findings.append(
-            Finding(
-                "network.proxy", "warn", f"{', '.join(catching)} will catch your worker's gRPC to localhost",
-                "owlclaw-up itself asks no proxy for loopback", "except it from the proxy",
-                "export NO_PROXY=localhost,127.0.0.1",
-            )
-        )  # fmt: skip
+    caught = proxy_finding(found(facts.proxies) or {}) if spec.engine and dials_here(spec.grpc_address) else None
+    if caught is not None:
+        findings.append(caught)
     return tuple(findings)
 
 

@@ -69,6 +69,14 @@ class ProjectMissing(UsageError):
         super().__init__(f"the project directory {path} {why}", hint="name an existing folder with --project-dir DIR")
 
 
+class OutputRefused(UsageError):
+    code = "output-refused"
+
+    def __init__(self, path: Path, why: str, hint: str = "") -> None:
+        also = f"{hint}; or " if hint else ""
+        super().__init__(f"{path} cannot be written: {why}", hint=f"{also}name another place with --output PATH")
+
+
 class ConfirmationNeeded(UsageError):
     code = "confirmation-needed"
 
@@ -81,6 +89,19 @@ class PreconditionError(UpError):
 
     code = "precondition"
     exit_code = PRECONDITION
+
+
+class CheckFailed(PreconditionError):
+    """A check of the doctor's fails that `up` asks before it changes anything; `code` is its id, with a hyphen for the point.
+
+    Attributes:
+        check: its id.
+    """
+
+    def __init__(self, check: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.check = check
+        self.code = check.replace(".", "-")
 
 
 class ModeBlocked(PreconditionError):
@@ -191,7 +212,7 @@ class PostgresUnreachableFromContainer(PreconditionError):
 class RolePasswordUnknown(PreconditionError):
     code = "role-password-unknown"
 
-    def __init__(self, role: str, database: str, server: str, secrets_file: Path) -> None:
+    def __init__(self, role: str, database: str, server: str, secrets_file: Path, detail: str = "") -> None:
         super().__init__(
             f"role {role!r} exists on {server} already, and its password is not known here",
             hint=(
@@ -199,6 +220,7 @@ class RolePasswordUnknown(PreconditionError):
                 f'{{"passwords": {{"{role}": "..."}}}}, or let owlclaw-up use another role: '
                 f'set databases = [{{name = "{database}", role = "{role}_up"}}] in owlclaw-up.toml'
             ),
+            detail=detail,
         )
 
 

@@ -57,6 +57,7 @@ def _walk(
         listener(StepStarted(step.id, step.title))
         run.say = partial(_progress, listener, step.id)
         began = run.deadline.passed
+        action: Action
         try:
             applied = step.apply(run)
         except UpError as failure:

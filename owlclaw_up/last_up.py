@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -47,7 +48,7 @@ class UpRecord:
         return self.project.host.clock.monotonic() - self._begun
 
     def keep(self, outcome: Outcome) -> None:
-        """Write what an `up` came to; nothing where it left no folder to write into."""
+        """Write what an `up` came to; nothing where there is no folder to write into, or none that can be written."""
         if not self._path.parent.exists():
             return
         error = outcome.error
@@ -64,7 +65,8 @@ class UpRecord:
         }
         self.project.learn_secrets()
         text = json.dumps(self.project.redact.within(document), indent=1, ensure_ascii=False)
-        self.project.host.files.write_private(self._path, (text + "\n").encode())
+        with contextlib.suppress(OSError):
+            self.project.host.files.write_private(self._path, f"{text}\n".encode("utf-8", "replace"))
 
     def interrupted(self) -> None:
         """Write what had been done when somebody interrupted it, and what it was at."""

@@ -57,10 +57,11 @@ class Found(Generic[T]):
 
 @dataclass(frozen=True)
 class Absent:
-    """What was looked for is not there. `hint` says how to get it, where there is a short way."""
+    """What was looked for is not there. `hint` says how to get it, where there is a short way; `kind` tells reasons apart."""
 
     why: str
     hint: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Unknown:
 
     why: str
     hint: str = ""
+    kind: str = ""
 
 
 Fact = Found[T] | Absent | Unknown

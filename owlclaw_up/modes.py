@@ -13,7 +13,7 @@ from owlclaw_up.errors import (
     EngineUnusable,
     ModeBlocked,
 )
-from owlclaw_up.facts import Facts
+from owlclaw_up.facts import Facts, SdkLook
 from owlclaw_up.host.base import ServerLook
 from owlclaw_up.host.engines import UNSTAMPED, EngineRefused, version_tuple
 from owlclaw_up.model import Absent, Decision, Mode, Move, Obstacle, Rejected, Unknown, found
@@ -154,15 +154,24 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
         if isinstance(engine, EngineBinaries):
             sdk = found(facts.sdk)
             # What is not here yet says its version once it is.
-            if engine.here and sdk and version_tuple(engine.version) < version_tuple(sdk.floor):
-                stamped = "was built without a version stamp" if engine.version == UNSTAMPED else "is too old"
-                return Obstacle(
-                    f"the engine in {engine.directory} ({engine.version}) {stamped}: hatchet-sdk {sdk.version} "
-                    f"drives engines from {sdk.floor} on",
-                    "take a newer engine, or an older hatchet-sdk: pip install 'hatchet-sdk<1'",
-                )
-            return engine
+            old = too_old(f"the engine in {engine.directory}", engine.version, sdk) if sdk and engine.here else None
+            return old or engine
     return None
+
+
+def too_old(what: str, version: str, sdk: SdkLook) -> Obstacle | None:
+    """What stands against an engine that hatchet-sdk only drives by its legacy path, which fails at random.
+
+    Args:
+        what: the engine, for the reader.
+    """
+    if version_tuple(version) >= version_tuple(sdk.floor):
+        return None
+    stamped = "was built without a version stamp" if version == UNSTAMPED else "is too old"
+    return Obstacle(
+        f"{what} ({version}) {stamped}: hatchet-sdk {sdk.version} drives engines from {sdk.floor} on",
+        "take a newer engine, or an older hatchet-sdk: pip install 'hatchet-sdk<1'",
+    )
 
 
 def choose(facts: Facts, settings: Settings, ledger: Ledger, moves: Sequence[Move] = ()) -> Decision:

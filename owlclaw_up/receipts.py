@@ -367,6 +367,8 @@ def project_lock(ledger: Ledger, command: str, timeout: float, waiting: Any) -> 
         except FileNotFoundError:
             # The other one is a purge, which takes the folder and the lock in it away.
             continue
+        except OSError as error:
+            raise ProjectNotWritable(ledger.directory, os.strerror(error.errno or 0)) from None
         else:
             if ledger.files.exists(Path(lock.lock_file)):
                 break

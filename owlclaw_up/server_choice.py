@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from owlclaw_up.errors import PostgresUnusable
 from owlclaw_up.facts import Facts, ServerCandidate
 from owlclaw_up.host.base import ServerLook, ServerRefusal, sql_name
@@ -10,6 +12,9 @@ from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, application_database, wanted_databases
 
 OLDEST_POSTGRES = 140000
+BTREE_GIST_HINT = "install its contrib package, on Debian: apt-get install postgresql-contrib (server {})"
+# What is kept of a login to a server of the user's is given anew by this.
+_AGAIN = "owlclaw-up --admin-url postgresql://..."
 
 
 def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) -> ServerLook | None:
@@ -35,23 +40,32 @@ def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) 
             candidates[0], needs_engine, _statements(candidates[0], settings) if mode is Mode.REMOTE else ""
         )
     if kept.get("kind") == "local":
-        server = facts.our_stack.on_server.server
-        look = found(server)
-        if look is None:
-            why = server.why if isinstance(server, (Absent, Unknown)) else ""
-            raise PostgresUnusable(
-                "postgres-unreachable",
-                f"the PostgreSQL that holds our databases ({kept.get('where')}) cannot be used",
-                hint="start it, or give its admin login again: owlclaw-up --admin-url postgresql://...",
-                detail=why,
-            )
-        return look
+        fault = kept_fault(facts, ledger)
+        if fault is not None:
+            raise fault
+        return found(facts.our_stack.on_server.server)
     if kept.get("kind") == "embedded":
         return None
     for candidate in candidates:
         if isinstance(candidate.look, ServerLook) and server_fault(candidate, needs_engine) is None:
             return candidate.look
     return None
+
+
+def kept_fault(facts: Facts, ledger: Ledger) -> PostgresUnusable | None:
+    """What stands against the server of the user's that holds our databases, or None."""
+    on_server, where = facts.our_stack.on_server, str(ledger.recall("postgres").get("where"))
+    if not isinstance(on_server.server, (Absent, Unknown)):
+        return None
+    refusal = on_server.refusal
+    if refusal is not None and refusal.kind not in ("refused", "unreachable"):
+        return of_refusal(refusal, where, ".owlclaw-up/secrets.json", {"login": f"give it anew: {_AGAIN}"})
+    return PostgresUnusable(
+        "postgres-unreachable",
+        f"the PostgreSQL that holds our databases ({where}) cannot be used",
+        hint="start it, or give its admin login again: owlclaw-up --admin-url postgresql://...",
+        detail=on_server.server.why,
+    )
 
 
 def _require(candidate: ServerCandidate, needs_engine: bool, statements: str = "") -> ServerLook:
@@ -100,30 +114,7 @@ def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnus
     """What stands against using a server, or None."""
     look, where, source = candidate.look, candidate.login.where, candidate.source
     if isinstance(look, ServerRefusal):
-        texts = {
-            "malformed": (f"the URL of {source} is no PostgreSQL URL", "postgresql://user:password@host:5432/postgres"),
-            "refused": (f"nobody listens at {where} ({source})", "start that server, or correct host and port"),
-            "unreachable": (f"{where} ({source}) cannot be reached", "correct host and port, or check the network"),
-            "login": (f"{where} answers, and refuses the login of {source}", "correct user and password in the URL"),
-            "no-database": (f"{where} has no such database ({source})", "end the URL in /postgres"),
-            "not-postgres": (f"what listens at {where} is no PostgreSQL ({source})", "correct host and port"),
-            "starting": (
-                f"{where} is starting up or shutting down ({source})",
-                "wait for that server, then: owlclaw-up",
-            ),
-            "too-many-connections": (
-                f"{where} has no free connections ({source})",
-                "close idle sessions there, or raise its max_connections; then: owlclaw-up",
-            ),
-            "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
-            "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
-            "tls": (
-                f"{where} and this client do not agree on TLS ({source})",
-                "add ?sslmode=require or disable; verify-full wants sslrootcert=FILE too",
-            ),
-        }
-        message, hint = texts.get(look.kind, (f"{where} cannot be used ({source})", "see the detail"))
-        return PostgresUnusable(f"postgres-{look.kind}", message, hint=hint, detail=look.detail)
+        return of_refusal(look, where, source)
     if look.version_num < OLDEST_POSTGRES:
         return PostgresUnusable(
             "postgres-too-old",
@@ -144,9 +135,69 @@ def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnus
         return PostgresUnusable(
             "postgres-btree-gist",
             f"{where} has no btree_gist, which Hatchet's migrations create",
-            hint=f"install its contrib package, on Debian: apt-get install postgresql-contrib (server {look.major})",
+            hint=BTREE_GIST_HINT.format(look.major),
         )
+    if look.standby or look.read_only:
+        return not_writable(look)
     return None
+
+
+def not_writable(look: ServerLook) -> PostgresUnusable:
+    """A server that takes no writes of ours."""
+    where = look.login.where
+    if look.standby:
+        return PostgresUnusable(
+            "postgres-read-only",
+            f"{where} is a standby, which takes no writes",
+            hint="name its primary, or end the recovery there: SELECT pg_promote()",
+            detail="pg_is_in_recovery() says true",
+        )
+    return PostgresUnusable(
+        "postgres-read-only",
+        f"sessions of {look.user!r} on {where} are read-only",
+        hint="as a superuser there: ALTER SYSTEM RESET default_transaction_read_only, then SELECT pg_reload_conf(); or unset PGOPTIONS",
+        detail="default_transaction_read_only is on",
+    )
+
+
+def of_refusal(
+    refusal: ServerRefusal, where: str, source: str, hints: Mapping[str, str] | None = None
+) -> PostgresUnusable:  # fmt: skip
+    """A server that lets us not in, as an error.
+
+    Args:
+        source: where the login came from.
+        hints: what helps in this place, by the kind of refusal.
+    """
+    texts = {
+        "malformed": (f"the URL of {source} is no PostgreSQL URL", "postgresql://user:password@host:5432/postgres"),
+        "refused": (f"nobody listens at {where} ({source})", "start that server, or correct host and port"),
+        "unreachable": (f"{where} ({source}) cannot be reached", "correct host and port, or check the network"),
+        "login": (f"{where} answers, and refuses the login of {source}", "correct user and password in the URL"),
+        "no-database": (f"{where} has no such database ({source})", "end the URL in /postgres"),
+        "not-postgres": (f"what listens at {where} is no PostgreSQL ({source})", "correct host and port"),
+        "starting": (f"{where} is starting up or shutting down ({source})", "wait for that server, then: owlclaw-up"),
+        "too-many-connections": (
+            f"{where} has no free connections ({source})",
+            "close idle sessions there, or raise its max_connections; then: owlclaw-up",
+        ),
+        "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
+        "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
+        "tls": (
+            f"{where} and this client do not agree on TLS ({source})",
+            "add ?sslmode=require or disable; verify-full wants sslrootcert=FILE too",
+        ),
+    }
+    message, hint = texts.get(refusal.kind, (f"{where} cannot be used ({source})", "see the detail"))
+    return PostgresUnusable(
+        f"postgres-{refusal.kind}", message, hint=(hints or {}).get(refusal.kind, hint), detail=refusal.detail
+    )
+
+
+def of_role_refusal(refusal: ServerRefusal, where: str, role: str, database: str) -> PostgresUnusable:
+    """A role of ours that is let not into its database, for another reason than its password."""
+    grant = f"as a superuser there: GRANT CONNECT ON DATABASE {sql_name(database)} TO {sql_name(role)}"
+    return of_refusal(refusal, where, f"role {role}", {"privilege": grant})
 
 
 def refused_servers(facts: Facts) -> list[ServerCandidate]:

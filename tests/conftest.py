@@ -156,11 +156,17 @@ def processes_in(root: Path) -> list[psutil.Process]:
     return found
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ones: each is held until all are known."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @contextlib.contextmanager
@@ -178,8 +184,8 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         kept = {k: v for k, v in os.environ.items() if k in KEPT}
         base = {**kept, "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
         # Ports of their own: nothing else on this machine may decide what a test sees.
-        for name in ("DASHBOARD", "GRPC", "POSTGRES"):
-            base[f"OWLCLAW_UP_{name}_PORT"] = str(free_port())
+        for name, port in zip(("DASHBOARD", "GRPC", "POSTGRES"), free_ports(3), strict=True):
+            base[f"OWLCLAW_UP_{name}_PORT"] = str(port)
         base["OWLCLAW_UP_ENGINE_DIR"] = str(engine or home / "none")
         made.append(Cli(root, {**base, **env}))
         return made[-1]

@@ -70,9 +70,10 @@ class Patient:
 
     def mend(self, *only: str, **how: Any) -> Outcome:
         """What `doctor --fix --yes` does; gives the look after it."""
-        looked = doctor.look(self.project(**how), only=only)
+        project = self.project(**how)
+        looked = doctor.look(project, only=only)
         assert looked.diagnosis.fixes, f"nothing to mend: {[f.id for f in looked.diagnosis.findings]}"
-        reports, error = doctor.mend(self.project(**how), looked)
+        reports, error = doctor.mend(project, looked)
         assert error is None, error
         self.last = doctor.mended(doctor.diagnose(self.project(**how), only=only), looked, reports, error)
         return self.last

@@ -26,7 +26,7 @@ NAME = PACKAGE.name
 # Group -> its modules, from the bottom of the house to its top; a trailing dot takes a whole package.
 GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
-    "model": ("model",),
+    "model": ("model", "report_values"),
     "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
     "base": ("host.base", "host.docker_base", "host.remote_base", "host.image_names", "spec"),
     "logs": ("logs",),
@@ -53,6 +53,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "engine_upgrade",
         "can",
         "doctor",
+        "report",
+        "report_files",
+        "report_parts",
     ),
     "client": ("client.",),
     "proof": ("proof.",),
@@ -99,11 +102,18 @@ MAY: dict[str, set[str]] = {
 VENDORS: dict[str, tuple[str, ...]] = {
     "alembic": ("host/migrations.py", "host/migration_errors.py", "baseline/"),
     "sqlalchemy": ("baseline/",),
-    "psycopg": ("host/postgres.py", "host/swap.py", "testing/databases.py"),
+    "psycopg": (
+        "host/postgres.py",
+        "host/postgres_inspection.py",
+        "host/postgres_repair.py",
+        "host/swap.py",
+        "testing/databases.py",
+    ),
     "docker": ("host/docker.py", "host/docker_engines.py", "host/oci.py"),
     "requests": ("host/docker.py", "host/docker_engines.py"),
     "urllib3": ("host/docker.py",),
     "httpx": ("host/hatchet.py", "host/oci.py", "host/remote.py"),
+    "jinja2": ("views/report.py",),
     "grpc": ("host/hatchet.py", "client/"),
     "hatchet_sdk": ("proof/", "client/"),
     "typer": ("cli/",),

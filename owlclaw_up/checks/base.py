@@ -71,7 +71,7 @@ def ok(title: str, detail: str = "") -> Seen:
 
 def of_error(error: UpError, fix: Fix | None = None) -> Seen:
     """An error that stops `up`, in its own words."""
-    command = error.hint if error.hint.startswith("owlclaw-up") else ""
+    command = error.hint if error.hint.startswith(UP) else DOCTOR_FIX if fix else ""
     return Seen("fail", error.message, error.detail, error.hint, command, fix)
 
 
@@ -107,6 +107,11 @@ class Evidence:
     def with_engine(self) -> bool:
         return self.mode is not None and MODES[self.mode].durable
 
+    @property
+    def with_own_engine(self) -> bool:
+        """Whether it is one that we start, with a database of ours."""
+        return self.with_engine and self.mode is not Mode.REMOTE
+
     def ours(self, purpose: str) -> int | None:
         """The port that was kept for a purpose."""
         return self.ledger.state.ports.get(purpose)
@@ -131,6 +136,7 @@ class Check:
         after: ids of the checks whose failure explains this one's.
         fixable: whether `--fix` may mend it.
         patience: seconds that its probes may take.
+        stops_up: whether `up` asks it, too, and changes nothing where it fails; by facts that every command has.
     """
 
     id: str
@@ -145,6 +151,7 @@ class Check:
     tags: frozenset[str] = frozenset()
     fixable: bool = False
     patience: float = PATIENCE
+    stops_up: bool = False
 
     @property
     def family(self) -> str:
@@ -196,7 +203,10 @@ def examine(
         for name, looks in seen.items()
         for s in looks
     ]  # fmt: skip
-    fixes = tuple((name, s.fix) for name, looks in seen.items() for s in looks if s.fix)
+    # What is only worth knowing is left as it is, unless it was asked for by its name.
+    fixes = tuple(
+        (name, s.fix) for name, looks in seen.items() for s in looks if s.fix and (s.level != "info" or name in only)
+    )
     return Diagnosis(tuple(_in_order(findings)), fixes, tuple(name for name, looks in seen.items() if not looks))
 
 
@@ -253,11 +263,14 @@ def _failing_ancestor(name: str, after: Mapping[str, tuple[str, ...]], levels: M
 
 
 def _root(name: str, follows: Mapping[str, str]) -> str:
+    """The cause at the end of the chain; empty for two that explain each other, which are both told."""
     seen = {name}
-    while follows[name] in follows and follows[name] not in seen:
+    while follows.get(name):
         name = follows[name]
+        if name in seen:
+            return ""
         seen.add(name)
-    return follows[name]
+    return name
 
 
 def _in_order(findings: Sequence[Finding]) -> list[Finding]:

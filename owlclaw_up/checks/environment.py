@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from owlclaw_up.checks.base import UP, Check, Evidence, Fix, Seen, of_error, ok
-from owlclaw_up.model import Action
+from owlclaw_up.model import Action, found
 from owlclaw_up.steps.smoke import kept_smoke
 
 _QUIET = (Action.UNCHANGED, Action.SKIP, Action.RUN)
@@ -74,7 +74,16 @@ def _proof(evidence: Evidence) -> Iterator[Seen]:
 
 def _rest(evidence: Evidence) -> Iterator[Seen]:
     """What stops `up` and has no check of its own; `examine` puts an error with one into that one's place."""
-    if evidence.error is None:
+    leftovers = found(evidence.facts.leftovers)
+    if leftovers is not None and leftovers.at_work:
+        title = f"another owlclaw-up works in this project: {leftovers.at_work}"
+        yield Seen(
+            "info",
+            title,
+            "an up would wait for it; what it is making may look like a fault",
+            "look again when it has ended",
+        )
+    elif evidence.error is None:
         yield ok("an up could begin")
     elif evidence.error.code == "precondition":
         yield of_error(evidence.error)
@@ -96,11 +105,14 @@ CHECKS: tuple[Check, ...] = (
         "no Docker and no engine binaries, or something else in the way of the mode that was asked for",
         "without a durable mode, work is lost when its process ends", "owlclaw-up plan", _mode,
         ("docker", "engines", "servers"),
-        ("docker.installed", "docker.running", "docker.permission", "engine.binaries", "postgres.reach"),
+        ("docker.installed", "docker.running", "docker.permission", "docker.context", "docker.version", "docker.compose",
+         "docker.images", "engine.binaries", "postgres.reach"),
     ),
     Check(
         "environment.up", "an up could begin", "`up` ends with exit 3", "something in its way that has no check of its own",
         "nothing can be brought up until it is out of the way", "owlclaw-up plan", _rest,
+        # On what could not be looked at, nothing is said.
+        ("ports", "stack", "servers", "docker", "engines", "dotenv", "leftovers"),
     ),
     Check(
         "environment.begun", "no up was interrupted", "half of an environment stands",

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from owlclaw_up.facts.dotenv import SDK_PREFIX, SHELL
+from owlclaw_up.facts.dotenv import SHELL, meant
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
 from owlclaw_up.model import Finding
-
-
-def meant(key: str) -> str:
-    """The key that a reader takes it for: hatchet-sdk makes no difference between upper and lower case."""
-    return key.upper() if key.upper().startswith(SDK_PREFIX) else key
 
 
 def written_values(places: EnvPlaces) -> dict[str, str]:
@@ -92,7 +87,7 @@ def _twice(written: Sequence[EnvPlace], wanted: Mapping[str, str], name: str) ->
     counts = ", ".join(dict.fromkeys(str(last[meant(place.key)].line) for place in idle))
     return [
         Finding(
-            "env.shadow", "warn", f"{name} has more than one {keys}: the last one counts (line {counts})",
+            "env.duplicates", "warn", f"{name} has more than one {keys}: the last one counts (line {counts})",
             f"nobody reads {_lines(idle)}", f"remove {_lines(idle)} of {idle[0].where}",
         )
     ]  # fmt: skip

@@ -6,53 +6,15 @@ what the token says of itself, from the engine's record of it, and from the engi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from owlclaw_up.checks.shadows import meant
-from owlclaw_up.facts.tokens import Dials, EngineSight, TokenFacts, TokenUse
-from owlclaw_up.facts.values import EnvPlace, EnvPlaces
-from owlclaw_up.model import Absent, Finding, Found, Secret, Unknown, found
+from owlclaw_up.facts.tokens import EngineSight, TokenFacts, TokenUse
+from owlclaw_up.model import Absent, Finding, Found, Unknown, found
 from owlclaw_up.token_claims import renewal_due
 
-TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")
 # An engine whose clock is as close as this takes a new token; HTTP tells its time in whole seconds.
 _CLOCK_SECONDS = 2.0
 _AGAIN = "owlclaw-up"
 _ROTATE = "owlclaw-up token rotate"
 _LOOK = "owlclaw-up; what the engine said: owlclaw-up logs hatchet"
-
-
-def tokens_in_use(places: EnvPlaces, names: Mapping[str, str]) -> list[tuple[Secret, tuple[EnvPlace, ...], bool]]:
-    """Each token that a program would get, once: its text, its places, and whether they win over the dotenv file.
-
-    Args:
-        names: the setting `env_names`.
-    """
-    keys = [names.get(key, key) for key in TOKEN_KEYS]
-    in_file = {meant(place.key): place for place in places.written}
-    first = [in_file[key] for key in keys if key in in_file]
-    over = [place for key in keys for place in [p for p in places.over if meant(p.key) == key][:1]]
-    by_text: dict[Secret, list[EnvPlace]] = {}
-    for place in [*first, *over]:
-        by_text.setdefault(place.value, []).append(place)
-    return [(text, tuple(where), where[0] not in first) for text, where in by_text.items()]
-
-
-def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
-    """Where a program would dial with the variables that it gets."""
-
-    def value(key: str) -> str:
-        name = names.get(key, key)
-        winning = [p for p in places.over if meant(p.key) == name][:1]
-        own = [p for p in places.written if meant(p.key) == name][-1:]
-        return next((p.value.reveal().strip() for p in [*winning, *own]), "")
-
-    # hatchet-sdk speaks TLS where nothing tells it otherwise.
-    plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
-    return Dials(
-        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
-        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
-    )  # fmt: skip
 
 
 def token_findings(facts: TokenFacts, env_name: str) -> tuple[Finding, ...]:
@@ -143,10 +105,11 @@ def _by_record(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
         return [_fault("token.database-reset", title, detail, mend)]
     row = found(use.row)
     if row is not None and row.revoked:
-        detail = "the engine may go on accepting it for 5 s" if use.grpc and use.grpc.state == "ok" else ""
-        return [
-            _fault("token.revoked", f"the token {where} was revoked", detail, mend if use.shadow else _ROTATE)
-        ]  # fmt: skip
+        taken = use.grpc is not None and use.grpc.state == "ok"
+        detail = "the engine may go on accepting it for 5 s" if taken else ""
+        # As long as it is taken, `up` keeps it.
+        mend = _ROTATE if taken and not use.shadow else mend
+        return [_fault("token.revoked", f"the token {where} was revoked", detail, mend)]
     if row is not None and row.tenant != claims.tenant:
         title = f"the token {where} is on record for another tenant"
         return [_fault("token.tenant", title, f"it says {claims.tenant}, the record {row.tenant}", mend)]
@@ -156,7 +119,7 @@ def _by_record(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
 def _engine(engine: EngineSight) -> list[Finding]:
     """What keeps the engine from judging any token."""
     if engine.state == "stopped":
-        return [_fault("engine.stopped", "the engine is not running", engine.says, _AGAIN)]
+        return [_fault("engine.running", "the engine is not running", engine.says, _AGAIN)]
     if engine.reaches_database is False:
         own = engine.tenant_known
         detail = "it refuses every token meanwhile" + (
@@ -220,18 +183,25 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
         hint = ""
     else:
         title = f"{channel} to {address} breaks at {hop}"
-        hint = _LOOK
-    return _fault("engine.unreachable", title, detail or engine.says, _AGAIN, hint)
+        hint = "" if engine.elsewhere else _LOOK
+    code = "engine.grpc" if channel == "gRPC" else "engine.api"
+    if engine.elsewhere:
+        code = "remote.tls" if hop == "TLS" else "remote.reach"
+    return _fault(code, title, detail or engine.says, _AGAIN, hint)
 
 
 def _warnings(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
     claims, engine = use.claims, facts.engine
     assert claims is not None
     findings = []
-    if renewal_due(claims, facts.now, facts.lifetime):
+    title = f"the token {where} expires in {claims.days_left(facts.now)} days"
+    if renewal_due(claims, facts.now, facts.lifetime) and engine.elsewhere:
+        again = f"{_AGAIN} (it says how it is renewed)"
+        findings.append(Finding("remote.token-expires", "warn", title, f"on {claims.expires_text[:10]}", again, _AGAIN))
+    elif renewal_due(claims, facts.now, facts.lifetime):
         findings.append(
             Finding(
-                "token.expires", "warn", f"the token {where} expires in {claims.days_left(facts.now)} days",
+                "token.expires", "warn", title,
                 f"on {claims.expires_text[:10]}; the next owlclaw-up renews it", _AGAIN, _AGAIN,
             )
         )  # fmt: skip

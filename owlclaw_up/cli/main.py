@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import click
@@ -283,6 +284,31 @@ def reset(
         return _explained(project, environment.reset(project, listener))
 
     end(ui.run(work))
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="[default: owlclaw-up-report.html in the project; - is stdout]"
+        ),
+    ] = None,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="A zip with the page, logs, state, and what plan, status, doctor say.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no report.")] = False,
+    project_dir: ProjectDir = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> None:
+    """One page for a bug report or a CI artifact: everything there is to see, secrets masked."""
+    from owlclaw_up.cli.report import ReportCommand
+
+    ui = Ui("report", as_json, quiet, verbose, no_color)
+    end(ReportCommand(ui, project_dir, output, bundle, force).run())
 
 
 @app.command()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy", "HTTPS_PROXY", "HTTP_PROXY")
+# gRPC reads them in small letters alone.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 # The call was never sent, so that asking again cannot do it twice.
 _NOT_SENT = ("failed to connect to all addresses", "name resolution", "connection refused")
 

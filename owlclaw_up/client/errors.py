@@ -186,7 +186,7 @@ class ServerGone(ClientError, ConnectionError):
 
 _HOP_HINTS = {
     "name resolution": "correct HATCHET_CLIENT_HOST_PORT in .env; owlclaw-up writes one that works",
-    "proxy": "NO_PROXY=localhost,127.0.0.1 for an engine on this machine; else ask the proxy's owner",
+    "proxy": "no_proxy=localhost,127.0.0.1, in small letters, for an engine on this machine; else ask the proxy's owner",
     "TLS": "an engine of owlclaw-up speaks plain text: HATCHET_CLIENT_TLS_STRATEGY=none",
     "gRPC": "owlclaw-up status, then owlclaw-up",
     "REST": "is HATCHET_CLIENT_SERVER_URL the dashboard's address? owlclaw-up status",

@@ -9,11 +9,15 @@ import math
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from owlclaw_up.facts.containers import look_at_docker
+from owlclaw_up.facts.docker_health import look_at_docker_health
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
-from owlclaw_up.facts.interpreter import PATIENCE, try_out
+from owlclaw_up.facts.engine_health import look_at_engine_health
+from owlclaw_up.facts.inside import look_at_inside
+from owlclaw_up.facts.interpreter import PATIENCE, look_at_python, try_out
+from owlclaw_up.facts.leftovers import look_for_leftovers
 from owlclaw_up.facts.machine import (
     find_engines,
     look_at_platform,
@@ -22,10 +26,14 @@ from owlclaw_up.facts.machine import (
     look_at_sdk,
     look_for_binaries,
 )
+from owlclaw_up.facts.message_queue import look_at_message_queue
 from owlclaw_up.facts.migrations import look_at_application_migrations
+from owlclaw_up.facts.network import look_at_names
 from owlclaw_up.facts.remote import look_at_remote
+from owlclaw_up.facts.resources import look_at_resources, look_at_usage
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
+from owlclaw_up.facts.tokens import look_for_tokens
 from owlclaw_up.facts.values import (
     ByHand,
     DatabasesLook,
@@ -37,11 +45,14 @@ from owlclaw_up.facts.values import (
     LoginLook,
     PlatformLook,
     PortChoice,
+    PythonLook,
+    ResourcesLook,
     SdkLook,
     ServerCandidate,
     StackLook,
     TokenLook,
     Tried,
+    UsageLook,
     WebLook,
 )
 from owlclaw_up.facts.web import look_at_web
@@ -50,17 +61,34 @@ from owlclaw_up.model import Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 
+T = TypeVar("T")
 # What the project's Python is asked to do.
 TRIED = ("pytest", "client", "mock_run")
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
 DEADLINES = {"docker": 5.0, "servers": 4.0, "remote": 30.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
 DEADLINE = 10.0
+# Of a deadline, what a probe needs beside the part of it that may take long.
+_SPARE = 0.5
 # A server that was named is worth a slow network.
 NAMED_SERVER_DEADLINE = 8.0
 # Looks that take longer than all others together, or that no decision rests on: of `can`, and of `doctor`.
 CAN = frozenset({"web", "migrations", *TRIED})
-DOCTOR = frozenset({"web", "migrations"})
+DOCTOR = frozenset(
+    {
+        "inside",
+        "docker_health",
+        "web",
+        "leftovers",
+        "migrations",
+        "python",
+        "usage",
+        "names",
+        "engine_health",
+        "message_queue",
+        "tokens",
+    }
+)
 ON_REQUEST = CAN | DOCTOR
 
 __all__ = [
@@ -74,11 +102,14 @@ __all__ = [
     "LoginLook",
     "PlatformLook",
     "PortChoice",
+    "PythonLook",
+    "ResourcesLook",
     "SdkLook",
     "ServerCandidate",
     "StackLook",
     "TokenLook",
     "Tried",
+    "UsageLook",
     "WebLook",
     "gather",
 ]
@@ -99,7 +130,7 @@ def gather(
         without: names of probes that are not run.
         patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
-    every = _probes(host, settings, ledger)
+    every = _probes(host, settings, ledger, lambda name: min(DEADLINES.get(name, DEADLINE), patience(name)) - _SPARE)
     wanted = {*(only or every.keys() - ON_REQUEST), *also} - {*without}
     probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
@@ -137,21 +168,53 @@ def gather(
     )
 
 
-def _probes(host: Host, settings: Settings, ledger: Ledger) -> dict[str, Callable[[], Fact[Any]]]:
+def _once(question: Callable[[], T]) -> Callable[[], T]:
+    """A question that several probes ask side by side, and that is answered once."""
+    lock = threading.Lock()
+    answers: list[T] = []
+
+    def ask() -> T:
+        with lock:
+            if not answers:
+                answers.append(question())
+        return answers[0]
+
+    return ask
+
+
+def _probes(
+    host: Host, settings: Settings, ledger: Ledger, seconds: Callable[[str], float]
+) -> dict[str, Callable[[], Fact[Any]]]:  # fmt: skip
+    """Every probe by its name.
+
+    Args:
+        seconds: by name, what a probe that may take long has.
+    """
+    docker = _once(lambda: look_at_docker(host, settings, ledger))
     return {
-        "stack": lambda: Found(look_at_stack(host, settings, ledger)),
+        "stack": lambda: Found(look_at_stack(host, settings, ledger, seconds("stack"))),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
-        "docker": lambda: look_at_docker(host, settings, ledger),
-        "ports": lambda: Found(look_at_ports(host, settings, ledger)),
+        "docker": docker,
+        "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),
+        "ports": lambda: Found(look_at_ports(host, settings, ledger, seconds("ports"))),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),
         "sdk": look_at_sdk,
         "proxies": lambda: Found(look_at_proxies(host.environ)),
+        "leftovers": lambda: Found(look_for_leftovers(host, settings, ledger)),
         "web": lambda: look_at_web(host, ledger),
-        "remote": lambda: look_at_remote(host, settings, ledger),
+        "remote": lambda: look_at_remote(host, settings, ledger, seconds("remote")),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
+        "inside": lambda: look_at_inside(host, settings, ledger),
+        "engine_health": lambda: look_at_engine_health(host, ledger),
+        "message_queue": lambda: look_at_message_queue(settings),
+        "tokens": lambda: look_for_tokens(host, settings, ledger, seconds("tokens")),
+        "python": lambda: look_at_python(host, ledger.project),
+        "resources": lambda: Found(look_at_resources(ledger)),
+        "usage": lambda: Found(look_at_usage(ledger)),
+        "names": lambda: Found(look_at_names(host, settings, ledger)),
         **{what: partial(try_out, host, ledger.project, what) for what in TRIED},
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owlclaw_up import dotenv_text
-from owlclaw_up.facts.values import DotenvLook, EnvPlace, EnvPlaces
+from owlclaw_up.facts.values import DotenvBackup, DotenvLook, EnvPlace, EnvPlaces
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Secret
 from owlclaw_up.settings import ENV_KEYS, Settings
@@ -20,6 +20,12 @@ from owlclaw_up.settings import ENV_KEYS, Settings
 SDK_DOTENV_FILES = (".env", ".env.hatchet", ".env.dev", ".env.local")
 SDK_PREFIX = "HATCHET_CLIENT_"
 SHELL = "the shell"
+BACKUP_SUFFIX = ".owlclaw-up.bak"
+
+
+def meant(key: str) -> str:
+    """The key that a reader takes it for: hatchet-sdk makes no difference between upper and lower case."""
+    return key.upper() if key.upper().startswith(SDK_PREFIX) else key
 
 
 def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
@@ -46,7 +52,19 @@ def look_at_dotenv(host: Host, path: Path) -> DotenvLook:
     except dotenv_text.DotenvError as error:
         why = error.reason
     tracked, ignored = _git_says(host, path)
-    return DotenvLook(path, "file", data, values, stat.S_IMODE(info.st_mode), why, tracked, ignored)
+    return DotenvLook(
+        path, "file", data, values, stat.S_IMODE(info.st_mode), why, tracked, ignored, _look_at_backup(host, path)
+    )  # fmt: skip
+
+
+def _look_at_backup(host: Host, path: Path) -> DotenvBackup | None:
+    backup = path.with_name(path.name + BACKUP_SUFFIX)
+    try:
+        values = dotenv_text.values(host.files.read(backup) or b"")
+    except (OSError, dotenv_text.DotenvError):
+        return None
+    keys = tuple(key for key, value in values.items() if value)
+    return DotenvBackup(backup, keys, _git_says(host, backup)[1]) if keys else None
 
 
 def _git_says(host: Host, path: Path) -> tuple[bool, bool | None]:

@@ -10,9 +10,11 @@ import shutil
 import sys
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
@@ -28,7 +30,7 @@ from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
 INNER_PORTS = ("api", "frontend", "health")
-PORT_RANGE = 200
+_PORT_RANGE = 200
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -44,12 +46,17 @@ def look_at_platform(project: Path) -> PlatformLook:
 
 
 def look_at_proxies(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The proxy variables; empty ones too, since an empty one takes others' place."""
     names = [n for name in _PROXY_VARIABLES for n in (name, name.upper())]
-    return {name: environ[name] for name in names if environ.get(name)}
+    return {name: environ[name] for name in names if name in environ}
 
 
-def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str, PortChoice]:
-    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one."""
+def look_at_ports(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Mapping[str, PortChoice]:
+    """The kept, asked or default port of each purpose, and where somebody else has it, the next free one.
+
+    Args:
+        seconds: that finding out whose a port is may take; where it takes longer, that stays unsaid.
+    """
     asked = {
         "dashboard": settings.dashboard_port.value,
         "grpc": settings.grpc_port.value,
@@ -62,24 +69,31 @@ def look_at_ports(host: Host, settings: Settings, ledger: Ledger) -> Mapping[str
     looks: dict[str, PortLook] = {}
     frees: dict[str, int | None] = {}
     chosen: set[int] = set()
-    for purpose, default in DEFAULT_PORTS.items():
-        first = asked.get(purpose) or kept.get(purpose) or default + spread.get(purpose, 0)
+    wanted = {p: asked.get(p) or kept.get(p) or port + spread.get(p, 0) for p, port in DEFAULT_PORTS.items()}
+    for purpose, first in wanted.items():
         everywhere = purpose in ("dashboard", *INNER_PORTS)
         looks[purpose] = look_at_port(first, everywhere=everywhere)
         if purpose in ours and first == kept.get(purpose):
             frees[purpose] = None
             continue
-        candidates = range(first, min(first + PORT_RANGE, 65536))
+        # None gives way to a port that another one has, though nobody listens there now.
+        candidates = (p for p in port_range(first) if p == first or p not in wanted.values())
         # The first is not looked at twice: between two looks it could move without a word.
         states = ((p, looks[purpose] if p == first else look_at_port(p, everywhere=everywhere)) for p in candidates)
         frees[purpose] = next((p for p, look in states if p not in chosen and look.state == "free"), None)
         chosen.add(frees[purpose] or 0)
     foreign = {look.port for purpose, look in looks.items() if look.state == "busy" and purpose not in ours}
-    owners = port_owners(foreign)
+    # On a busy machine with many processes that takes its time, and a name is not worth the fact.
+    owners = ask({"owners": partial(port_owners, foreign)}, seconds).get("owners", {})
     return {
         purpose: PortChoice(dataclasses.replace(look, owner=owners.get(look.port)), frees[purpose])
         for purpose, look in looks.items()
     }
+
+
+def port_range(first: int) -> range:
+    """Where a free port is looked for."""
+    return range(first, min(first + _PORT_RANGE, 65536))
 
 
 def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
@@ -100,7 +114,12 @@ def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineB
     looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
     image = on_mirror(settings.hatchet_image.value, settings.registry_mirror.value)
     at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
-    if named is None and not at_hand and engines.image_machine() and not (settings.offline.value and leaves_machine(image)):
+    if (
+        named is None
+        and not at_hand
+        and engines.image_machine()
+        and not (settings.offline.value and leaves_machine(image))
+    ):
         version = settings.hatchet_image.value.rpartition(":")[2]
         looked.append(EngineBinaries(engines.cache_dir(), FETCHED, version, None))
     return looked
@@ -120,8 +139,12 @@ def look_at_sdk() -> Fact[SdkLook]:
     spec = find_spec("hatchet_sdk")
     if spec is None or spec.origin is None:
         return Absent("hatchet-sdk is not installed beside owlclaw-up")
-    package = Path(spec.origin).parent
+    return Found(sdk_in(Path(spec.origin).parent))
+
+
+def sdk_in(package: Path) -> SdkLook:
+    """The hatchet-sdk in a folder of an interpreter's packages."""
     versions = [p.name.removesuffix(".dist-info").split("-")[1] for p in package.parent.glob("hatchet_sdk-*.dist-info")]
     floors = package / "engine_version.py"
     match = re.search(r'SLOT_CONFIG\s*=\s*"(v[\d.]+)"', floors.read_text(encoding="utf-8")) if floors.exists() else None
-    return Found(SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23"))
+    return SdkLook(versions[0] if versions else "", match[1] if match else "v0.78.23")

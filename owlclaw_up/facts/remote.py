@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from owlclaw_up import dotenv_text
 from owlclaw_up.facts.dotenv import SHELL
 from owlclaw_up.facts.place import kept_remote
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import GrpcLook, RestLook, Tls, on_this_machine
 from owlclaw_up.host.machine import Host
@@ -32,10 +32,25 @@ TOKEN = "remote-token"  # noqa: S105 - a kind of receipt
 KEPT = "kept by owlclaw-up"
 # Seconds, of one call, and of each step of a look at what is wrong with it.
 _GRPC_SECONDS, _REST_SECONDS, _REACH_SECONDS = 5.0, 4.0, 3.0
+# What each may take at most of the time that there is: REST takes it twice, for connecting and for reading.
+_GRPC_PART, _REST_PART, _REACH_PART = 0.5, 0.3, 0.35
 
 
-def look_at_remote(host: Host, settings: Settings, ledger: Ledger) -> Fact[RemoteLook]:
-    """Which server is meant, and what it answers; `Absent` where the mode is another one."""
+@dataclass(frozen=True)
+class _Patience:
+    """Seconds for each call."""
+
+    grpc: float
+    rest: float
+    reach: float
+
+
+def look_at_remote(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Fact[RemoteLook]:
+    """Which server is meant, and what it answers; `Absent` where the mode is another one.
+
+    Args:
+        seconds: for the calls with a token, together with a look at what is wrong with them.
+    """
     if settings.mode.value is not Mode.REMOTE:
         return Absent("it is used only when asked for: it wants a server of yours", "owlclaw-up --mode remote")
     target, now = resolve(host, settings, ledger), host.clock.now()
@@ -45,17 +60,22 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger) -> Fact[Remot
     if settings.offline.value and not (_is_here(url) and on_this_machine(address.rpartition(":")[0].strip("[]"))):
         return Found(RemoteLook(target, now, offline=True))
     due = target.made and claims is not None and renewal_due(claims, now, settings.token_lifetime.value * 3600.0)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        by_grpc = pool.submit(_ask_grpc, host, target, now)
-        by_rest = pool.submit(_ask_rest, host, target, now)
-        (grpc, grpc_reach), (rest, rest_reach) = by_grpc.result(), by_rest.result()
+    patience = _Patience(
+        min(_GRPC_SECONDS, _GRPC_PART * seconds),
+        min(_REST_SECONDS, _REST_PART * seconds),
+        min(_REACH_SECONDS, _REACH_PART * seconds),
+    )
+    answers = ask(
+        {"grpc": lambda: _ask_grpc(host, target, now, patience), "rest": lambda: _ask_rest(host, target, now, patience)}
+    )
+    (grpc, grpc_reach), (rest, rest_reach) = answers["grpc"], answers["rest"]
     account, version = None, ""
     refused = grpc is not None and grpc.state == "refused-token"
     if target.login and (target.token is None or ((due or refused or _expired(claims, now)) and target.made)):
         account = host.remote.account(url, target.root_ca, target.login.email, target.login.password)
         if account.state == "unavailable" and rest_reach is None:
-            rest_reach = host.remote.reach_rest(url, target.root_ca, _REACH_SECONDS)
-        version = _version(host, target)
+            rest_reach = host.remote.reach_rest(url, target.root_ca, patience.reach)
+        version = _version(host, target, patience)
     return Found(RemoteLook(target, now, grpc, rest, grpc_reach, rest_reach, account, due, version=version))
 
 
@@ -82,29 +102,33 @@ def _is_here(url: str) -> bool:
     return on_this_machine(urlsplit(url).hostname or "")
 
 
-def _ask_grpc(host: Host, target: RemoteTarget, now: float) -> tuple[GrpcLook | None, ReachLook | None]:
+def _ask_grpc(
+    host: Host, target: RemoteTarget, now: float, patience: _Patience
+) -> tuple[GrpcLook | None, ReachLook | None]:  # fmt: skip
     """GetVersion, and where that does not get through, or there is no token to ask with, what is there instead."""
     address, look = target.grpc_address.value, None
     if target.token is not None and not _expired(target.claims, now):
-        look = host.hatchet.grpc_version(address, target.token, _GRPC_SECONDS, tls=target.tls)
+        look = host.hatchet.grpc_version(address, target.token, patience.grpc, tls=target.tls)
         if look.state != "unavailable":
             return look, None
-    return look, host.remote.reach_grpc(address, target.tls, _REACH_SECONDS)
+    return look, host.remote.reach_grpc(address, target.tls, patience.reach)
 
 
-def _ask_rest(host: Host, target: RemoteTarget, now: float) -> tuple[RestLook | None, ReachLook | None]:
+def _ask_rest(
+    host: Host, target: RemoteTarget, now: float, patience: _Patience
+) -> tuple[RestLook | None, ReachLook | None]:  # fmt: skip
     url, claims = target.server_url.value, target.claims
     if target.token is None or claims is None or _expired(claims, now):
         return None, None
-    look = host.hatchet.rest_tenant(url, claims.tenant, target.token, _REST_SECONDS, root_ca=target.root_ca)
+    look = host.hatchet.rest_tenant(url, claims.tenant, target.token, patience.rest, root_ca=target.root_ca)
     if look.state != "unavailable":
         return look, None
-    return look, host.remote.reach_rest(url, target.root_ca, _REACH_SECONDS)
+    return look, host.remote.reach_rest(url, target.root_ca, patience.reach)
 
 
-def _version(host: Host, target: RemoteTarget) -> str:
+def _version(host: Host, target: RemoteTarget, patience: _Patience) -> str:
     """The engine's version as REST says it to everybody; empty where it does not."""
-    answer = host.hatchet.page(f"{target.server_url.value}/api/v1/version", _REST_SECONDS, root_ca=target.root_ca)
+    answer = host.hatchet.page(f"{target.server_url.value}/api/v1/version", patience.rest, root_ca=target.root_ca)
     try:
         return str(json.loads(answer[2])["version"]) if answer and answer[0] == 200 else ""
     except (ValueError, KeyError, TypeError):

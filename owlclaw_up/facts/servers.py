@@ -6,9 +6,11 @@ import dataclasses
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from owlclaw_up import dotenv_text
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import DatabasesLook, LoginLook, ServerCandidate
 from owlclaw_up.host.base import DatabaseLook, ServerLogin, ServerLook, ServerRefusal, on_this_machine
 from owlclaw_up.host.embedded import SUPERUSER
@@ -128,27 +130,25 @@ def look_at_databases(
     """
     look = host.postgres.look(admin, source, 2.0)
     if isinstance(look, ServerRefusal):
-        return DatabasesLook(Unknown(look.detail))
+        return DatabasesLook(Unknown(look.detail), refusal=look)
     in_dotenv = _dotenv_passwords(host, ledger.project / settings.env_file.value)
-    databases: dict[str, DatabaseLook] = {}
-    logins: dict[str, LoginLook] = {}
-    for wanted in (*wanted_databases(settings), *more):
-        seen = databases[wanted.name] = host.postgres.look_at_database(admin, wanted.name, wanted.role)
-        if not seen.role_exists or wanted.role in logins:
-            continue
-        refusal = None
+
+    def one(wanted: DatabaseSetting) -> tuple[DatabaseLook, LoginLook | None]:
+        seen = host.postgres.look_at_database(admin, wanted.name, wanted.role)
+        if not seen.role_exists:
+            return seen, None
         own = admin.password.reveal() if admin.password and admin.user == wanted.role else None
-        kept = ledger.vault.passwords.get(wanted.role)
-        for text in dict.fromkeys((own, kept, in_dotenv.get(wanted.role), wanted.role)):
-            if text:
-                database = wanted.name if seen.exists else admin.database
-                role = ServerLogin(admin.host, admin.port, wanted.role, Secret(text), database, admin.options)
-                refusal = host.postgres.login_works(role)
-                if refusal is None:
-                    logins[wanted.role] = LoginLook(Secret(text))
-                    break
-        else:
-            logins[wanted.role] = LoginLook(None, refusal)
+        known = (own, ledger.vault.passwords.get(wanted.role), in_dotenv.get(wanted.role), wanted.role)
+        database = wanted.name if seen.exists else admin.database
+        return seen, _look_at_login(host, admin, wanted.role, database, [text for text in known if text])
+
+    all_of = {wanted.name: wanted for wanted in (*wanted_databases(settings), *more)}
+    answers = ask({name: partial(one, wanted) for name, wanted in all_of.items()})
+    databases: dict[str, DatabaseLook] = {name: answers[name][0] for name in all_of}
+    logins: dict[str, LoginLook] = {}
+    for name, wanted in all_of.items():
+        if answers[name][1] is not None:
+            logins.setdefault(wanted.role, answers[name][1])
     tenant = False
     hatchet = databases.get(HATCHET_DATABASE)
     owner = next((d.role for d in wanted_databases(settings) if d.name == HATCHET_DATABASE), "")
@@ -160,6 +160,20 @@ def look_at_databases(
         databases[HATCHET_DATABASE] = hatchet
         tenant = hatchet.migration is not None and host.postgres.tenant_exists(inside, TENANT_ID)
     return DatabasesLook(Found(look), databases, logins, tenant)
+
+
+def _look_at_login(
+    host: Host, admin: ServerLogin, role: str, database: str, passwords: Sequence[str]
+) -> LoginLook:  # fmt: skip
+    """The first of some passwords that a role is let in with."""
+    refusal = None
+    for text in dict.fromkeys(passwords):
+        login = ServerLogin(admin.host, admin.port, role, Secret(text), database, admin.options)
+        refusal = host.postgres.login_works(login)
+        if refusal is None or refusal.kind != "login":
+            # Whatever else is in the way, it is not the password.
+            return LoginLook(Secret(text) if refusal is None else None, refusal)
+    return LoginLook(None, refusal)
 
 
 def _dotenv_passwords(host: Host, path: Path) -> dict[str, str]:

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from owlclaw_up.facts.place import engine_place
+from owlclaw_up.facts.place import EnginePlace, engine_place
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
 from owlclaw_up.host.local import answers_tcp, processes_in
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Absent, Mode, Secret, Unknown
+from owlclaw_up.model import Absent, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 from owlclaw_up.token_claims import decode
 
-# Seconds for an engine that is reached over a network.
-_ELSEWHERE_SECONDS = 8.0
+# Seconds for the engine: three looks of at most one, and one call; and for one that is reached over a network.
+_ENGINE_SECONDS, _ELSEWHERE_SECONDS = 2.5, 8.0
+_GRPC_SECONDS = 1.5
+# What REST and gRPC of one elsewhere may take of that, one after the other.
+_REST_PART, _GRPC_PART = 0.4, 0.55
 
 
-def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
-    """Our server, databases, logins, engine and token, as far as they were set up; three looks side by side."""
+def look_at_stack(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> StackLook:
+    """Our server, databases, logins, engine and token, as far as they were set up; server and engine side by side.
+
+    Args:
+        seconds: for an engine elsewhere, at most.
+    """
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
-    parts: dict[str, Any] = {}
+    seen, place = _EngineSeen(_kept_token(ledger)), engine_place(ledger)
+    elsewhere = min(_ELSEWHERE_SECONDS, seconds)
 
     def engine() -> None:
-        parts["engine"] = look_at_engine(host, ledger)
+        seen.process, seen.ready, seen.answers = look_at_engine(host, ledger, _REST_PART * elsewhere)
+        if seen.ready and seen.token is not None and place is not None:
+            patience = _GRPC_PART * elsewhere if place.elsewhere else _GRPC_SECONDS
+            seen.token = _with_answer(host, place, seen.token, patience)
 
-    def token() -> None:
-        parts["token"] = _look_at_token(host, ledger)
-
-    threads = [threading.Thread(target=look, daemon=True) for look in (engine, token)]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=engine, daemon=True)
+    end = host.clock.monotonic() + (elsewhere if place is not None and place.elsewhere else _ENGINE_SECONDS)
+    thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
-    elsewhere = ledger.state.mode == Mode.REMOTE.value
-    for thread in threads:
-        thread.join(_ELSEWHERE_SECONDS if elsewhere else 2.5)
-    engine_process, ready, answers = parts.get("engine", (None, False, "no answer"))
-    return StackLook(process, on_server, engine_process, ready, answers, cast("TokenLook | None", parts.get("token")))
+    thread.join(max(0.0, end - host.clock.monotonic()))
+    return StackLook(process, on_server, seen.process, seen.ready, seen.answers, seen.token)
+
+
+@dataclass
+class _EngineSeen:
+    """What is known of the engine so far. Attributes: `token` is the one that applications use, the kept one."""
+
+    token: TokenLook | None
+    process: ProcessId | None = None
+    ready: bool = False
+    answers: str = "no answer"
 
 
 def _look_at_kept_server(
@@ -73,13 +90,17 @@ def running_engine(host: Host, ledger: Ledger) -> ProcessId | None:
     return None
 
 
-def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
-    """The engine's process where it is one of this machine, whether it is ready, and what it answers."""
+def look_at_engine(host: Host, ledger: Ledger, elsewhere: float) -> tuple[ProcessId | None, bool, str]:
+    """The engine's process where it is one of this machine, whether it is ready, and what it answers.
+
+    Args:
+        elsewhere: seconds for each of connecting and reading, of one that is not ours.
+    """
     process, ports = None, ledger.state.ports
     place = engine_place(ledger)
     if place is not None and place.elsewhere:
         rest = host.hatchet.rest_tenant(
-            place.server_url, place.tenant, Secret(ledger.vault.token), root_ca=place.root_ca
+            place.server_url, place.tenant, Secret(ledger.vault.token), elsewhere, root_ca=place.root_ca
         )  # fmt: skip
         well = rest.state in ("ok", "refused-token")
         return None, well, "ready" if well else f"REST breaks at {rest.hop}: {rest.detail or rest.status}"
@@ -98,17 +119,12 @@ def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, 
     return process, True, "ready"
 
 
-def _look_at_token(host: Host, ledger: Ledger) -> TokenLook | None:
-    """The token that applications use: the kept one."""
-    text = ledger.vault.token
-    claims = decode(text)
-    if claims is None:
-        return None
-    grpc = None
-    process = ledger.process("engine")
-    runs = process is not None and host.processes.alive(process)
-    place = engine_place(ledger)
-    if place is not None and (place.elsewhere or runs or ledger.recall("engine").get("container")):
-        seconds = 5.0 if place.elsewhere else 1.5
-        grpc = host.hatchet.grpc_version(place.grpc_address, Secret(text), seconds, tls=place.tls)
-    return TokenLook(Secret(text), claims, grpc)
+def _kept_token(ledger: Ledger) -> TokenLook | None:
+    claims = decode(ledger.vault.token)
+    return TokenLook(Secret(ledger.vault.token), claims, None) if claims else None
+
+
+def _with_answer(host: Host, place: EnginePlace, token: TokenLook, seconds: float) -> TokenLook:
+    """With what the engine says to it; asked only of one that is ready, as any other refuses every token, or is silent."""
+    grpc = host.hatchet.grpc_version(place.grpc_address, token.token, seconds, tls=place.tls)
+    return dataclasses.replace(token, grpc=grpc)

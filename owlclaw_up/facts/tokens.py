@@ -1,20 +1,21 @@
 """Everything that decides whether a token is good: where programs get it, the engine's record of it, and asking the engine.
 
-Reads only; `token_checks` judges.
+Reads only; `checks.tokens` judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
+from owlclaw_up.facts.dotenv import look_for_shadows, meant
 from owlclaw_up.facts.place import EnginePlace, engine_place
 from owlclaw_up.facts.servers import hatchet_login
+from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import look_at_engine
-from owlclaw_up.facts.values import EnvPlace
-from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, Tls, TokenRow
+from owlclaw_up.facts.values import EnvPlace, EnvPlaces
+from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, ServerRefusal, Tls, TokenRow
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret, Unknown
 from owlclaw_up.receipts import Ledger
@@ -22,8 +23,13 @@ from owlclaw_up.settings import Settings
 from owlclaw_up.spec import TENANT_ID
 from owlclaw_up.token_claims import Claims, decode
 
-T = TypeVar("T")
-_GRPC_SECONDS = 4.0
+TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")
+# A token, the places from which a program gets it, and whether they win over the dotenv file.
+InUse = tuple[Secret, tuple[EnvPlace, ...], bool]
+# Seconds for all questions, which are asked side by side; and where the engine is reached over a network.
+_ALL, ELSEWHERE = 2.0, 6.0
+# What one of them may take of that; REST takes it twice, for connecting and for reading.
+_QUESTION_PART, _REST_PART = 0.75, 0.4
 
 
 @dataclass(frozen=True)
@@ -106,73 +112,98 @@ class TokenFacts:
     lifetime: float
 
 
+def tokens_in_use(places: EnvPlaces, names: Mapping[str, str]) -> list[InUse]:
+    """Each token that a program would get, once: its text, its places, and whether they win over the dotenv file.
+
+    Args:
+        names: the setting `env_names`.
+    """
+    keys = [names.get(key, key) for key in TOKEN_KEYS]
+    in_file = {meant(place.key): place for place in places.written}
+    first = [in_file[key] for key in keys if key in in_file]
+    over = [place for key in keys for place in [p for p in places.over if meant(p.key) == key][:1]]
+    by_text: dict[Secret, list[EnvPlace]] = {}
+    for place in [*first, *over]:
+        by_text.setdefault(place.value, []).append(place)
+    return [(text, tuple(where), where[0] not in first) for text, where in by_text.items()]
+
+
+def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
+    """Where a program would dial with the variables that it gets."""
+
+    def value(key: str) -> str:
+        name = names.get(key, key)
+        winning = [p for p in places.over if meant(p.key) == name][:1]
+        own = [p for p in places.written if meant(p.key) == name][-1:]
+        return next((p.value.reveal().strip() for p in [*winning, *own]), "")
+
+    # hatchet-sdk speaks TLS where nothing tells it otherwise.
+    plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
+    return Dials(
+        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
+        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
+    )  # fmt: skip
+
+
+def look_for_tokens(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Fact[TokenFacts]:
+    """The tokens that programs of this project would use now, as far as the environment has an engine."""
+    mode = ledger.state.mode
+    if mode in ("", Mode.MOCK.value) or (mode != Mode.REMOTE.value and not ledger.recall("engine")):
+        return Absent("no engine was set up here yet")
+    places, names = look_for_shadows(host, settings, ledger.project), settings.env_names.value
+    return Found(look_at_tokens(host, settings, ledger, tokens_in_use(places, names), dials(places, names), seconds))
+
+
 def look_at_tokens(
-    host: Host, settings: Settings, ledger: Ledger, found: Sequence[tuple[Secret, tuple[EnvPlace, ...], bool]], dials: Dials
+    host: Host, settings: Settings, ledger: Ledger, found: Sequence[InUse], where: Dials, seconds: float = ELSEWHERE
 ) -> TokenFacts:  # fmt: skip
     """Ask the database and the engine about every token that programs use, side by side.
 
     Args:
-        found: each token with its places, and whether they win over the dotenv file.
+        seconds: for an engine elsewhere, at most.
     """
     place = engine_place(ledger) or EnginePlace("", "", TENANT_ID)
-    login = hatchet_login(settings, ledger)
-
-    def tenant_known(at: ServerLogin) -> Fact[bool]:
-        return Found(host.postgres.tenant_exists(at, TENANT_ID))
-
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        sight = pool.submit(_look_at_engine, host, ledger)
-        tenant: Future[Fact[bool]] = pool.submit(_ask_database, host, login, tenant_known)
-        asked = [(t, places, shadow, _ask(pool, host, login, t, dials)) for t, places, shadow in found]
-        state, says, reaches = sight.result()
-        uses = tuple(
-            TokenUse(t, places, shadow, decode(t.reveal()), row.result(), grpc.result(), rest.result())
-            for t, places, shadow, (row, grpc, rest) in asked
+    end = min(seconds, ELSEWHERE) if place.elsewhere else _ALL
+    question, of_rest = _QUESTION_PART * end, (_REST_PART if place.elsewhere else _QUESTION_PART) * end
+    claims = [decode(token.reveal()) for token, _, _ in found]
+    ids = tuple(c.token_id for c in claims if c is not None)
+    questions: dict[str, Callable[[], Any]] = {
+        "engine": lambda: look_at_engine(host, ledger, of_rest),
+    }
+    if not place.elsewhere:
+        port, login = ledger.state.ports.get("dashboard", 0), hatchet_login(settings, ledger)
+        questions["api"] = lambda: host.hatchet.get(port, "/api/ready", question)
+        questions["records"] = lambda: _look_at_records(host, login, ids, question)
+    for number, ((token, _, _), said) in enumerate(zip(found, claims, strict=True)):
+        if said is not None:
+            questions[f"grpc {number}"] = _grpc(host, where, said, token, question)
+            questions[f"rest {number}"] = _rest(host, where, said, token, of_rest)
+    answers = ask(questions, end)
+    late = f"no answer within {end:.1f} s"
+    unasked = Unknown("it is on a server elsewhere" if place.elsewhere else late)
+    tenant, rows = answers.get("records", (unasked, {}))
+    no_grpc, no_rest = (
+        GrpcLook("unavailable", hop="gRPC", detail=late),
+        RestLook("unavailable", hop="REST", detail=late),
+    )
+    uses = tuple(
+        TokenUse(
+            token, places, shadow, said, _row(tenant, rows, said),
+            answers.get(f"grpc {number}", no_grpc) if said else None,
+            answers.get(f"rest {number}", no_rest) if said else None,
         )
-        engine = EngineSight(
-            place.tenant,
-            _identity(place, ledger),
-            place.grpc_address,
-            state,
-            says,
-            reaches,
-            tenant.result(),
-            place.elsewhere,
-        )
+        for number, ((token, places, shadow), said) in enumerate(zip(found, claims, strict=True))
+    )  # fmt: skip
+    process, ready, says = answers.get("engine", (None, False, late))
+    api = answers.get("api")
+    native = ledger.recall("engine").get("container") is None
+    stopped = "engine" in answers and process is None and (native or api is None) and not place.elsewhere
+    engine = EngineSight(
+        place.tenant, _identity(place, ledger), place.grpc_address,
+        "ready" if ready else "stopped" if stopped else "not ready", says, _reaches_database(api), tenant, place.elsewhere,
+    )  # fmt: skip
     lifetime = settings.token_lifetime.value * 3600.0
-    return TokenFacts(uses, Secret(ledger.vault.token), dials, engine, host.clock.now(), lifetime)
-
-
-def _ask(
-    pool: ThreadPoolExecutor, host: Host, login: ServerLogin | None, token: Secret, dials: Dials
-) -> tuple[Future[Fact[TokenRow]], Future[GrpcLook | None], Future[RestLook | None]]:
-    claims = decode(token.reveal())
-
-    def row(at: ServerLogin) -> Fact[TokenRow]:
-        seen = host.postgres.token_row(at, claims.token_id) if claims else None
-        return Found(seen) if seen else Absent("the engine's database has no record of it")
-
-    def grpc() -> GrpcLook | None:
-        if claims is None:
-            return None
-        address = dials.host_port or claims.grpc_address
-        tls = Tls(dials.root_ca, dials.server_name) if dials.tls else None
-        return host.hatchet.grpc_version(address, token, _GRPC_SECONDS, tls=tls)
-
-    def rest() -> RestLook | None:
-        if claims is None:
-            return None
-        url = dials.server_url or claims.server_url
-        return host.hatchet.rest_tenant(url, claims.tenant, token, root_ca=dials.root_ca)
-
-    return pool.submit(_ask_database, host, login, row), pool.submit(grpc), pool.submit(rest)
-
-
-def _ask_database(host: Host, login: ServerLogin | None, ask: Callable[[ServerLogin], Fact[T]]) -> Fact[T]:
-    if login is None:
-        return Unknown("the login of Hatchet's database is not known")
-    refusal = host.postgres.login_works(login, 2.0)
-    return Unknown(refusal.detail) if refusal else ask(login)
+    return TokenFacts(uses, Secret(ledger.vault.token), where, engine, host.clock.now(), lifetime)
 
 
 def _identity(place: EnginePlace, ledger: Ledger) -> str:
@@ -181,16 +212,40 @@ def _identity(place: EnginePlace, ledger: Ledger) -> str:
     return claims.server_url if claims else place.server_url
 
 
-def _look_at_engine(host: Host, ledger: Ledger) -> tuple[str, str, bool | None]:
-    process, ready, says = look_at_engine(host, ledger)
-    if ledger.state.mode == Mode.REMOTE.value:
-        # Whether it reaches its database is its own affair.
-        return "ready" if ready else "not ready", says, None
-    api = host.hatchet.get(ledger.state.ports.get("dashboard", 0), "/api/ready", 2.0)
-    reaches = None
-    if api is not None and "html" not in api[1]:
-        # It asks its own database each time: hatchet, api/v1/server/handlers/metadata/health.go.
-        reaches = True if api[0] == 200 else False if "repository" in api[2] else None
-    native = ledger.recall("engine").get("container") is None
-    stopped = process is None and (native or api is None)
-    return "ready" if ready else "stopped" if stopped else "not ready", says, reaches
+def _grpc(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], GrpcLook]:
+    address, tls = where.host_port or claims.grpc_address, Tls(where.root_ca, where.server_name) if where.tls else None
+    return lambda: host.hatchet.grpc_version(address, token, seconds, tls=tls)
+
+
+def _rest(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], RestLook]:
+    url = where.server_url or claims.server_url
+    return lambda: host.hatchet.rest_tenant(url, claims.tenant, token, seconds, root_ca=where.root_ca)
+
+
+def _look_at_records(
+    host: Host, login: ServerLogin | None, ids: Sequence[str], seconds: float
+) -> tuple[Fact[bool], Mapping[str, TokenRow]]:
+    """Whether the environment's tenant is in the engine's database, and what is on record there of tokens, by their id."""
+    if login is None:
+        return Unknown("the login of Hatchet's database is not known"), {}
+    records = host.postgres.token_records(login, TENANT_ID, ids, seconds)
+    if isinstance(records, ServerRefusal):
+        return Unknown(records.detail), {}
+    return Found(records[0]), records[1]
+
+
+def _row(asked: Fact[bool], rows: Mapping[str, TokenRow], claims: Claims | None) -> Fact[TokenRow]:
+    if isinstance(asked, Unknown):
+        return Unknown(asked.why)
+    row = rows.get(claims.token_id) if claims else None
+    return Found(row) if row else Absent("the engine's database has no record of it")
+
+
+def _reaches_database(api: tuple[int, str, str] | None) -> bool | None:
+    """What the engine's `/api/ready` says of its database; None where it says nothing.
+
+    It asks its own database each time: hatchet, api/v1/server/handlers/metadata/health.go.
+    """
+    if api is None or "html" in api[1]:
+        return None
+    return True if api[0] == 200 else False if "repository" in api[2] else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import (
@@ -20,11 +21,21 @@ from owlclaw_up.host.base import (
 )
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
+from owlclaw_up.host.names import Resolved
 from owlclaw_up.host.remote_base import AccountLook, ReachLook
+from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.settings import Sourced
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin
 from owlclaw_up.token_claims import Claims
+
+if TYPE_CHECKING:
+    from owlclaw_up.facts.docker_health import DockerHealth
+    from owlclaw_up.facts.engine_health import EngineHealth
+    from owlclaw_up.facts.inside import InsideLook
+    from owlclaw_up.facts.leftovers import LeftoversLook
+    from owlclaw_up.facts.message_queue import MessageQueueLook
+    from owlclaw_up.facts.tokens import TokenFacts
 
 _UNASKED = Unknown("not looked at")
 
@@ -64,12 +75,25 @@ class ServerCandidate:
 
 
 @dataclass(frozen=True)
+class DotenvBackup:
+    """Attributes:
+    keys: those that have a value in it.
+    ignored: whether git ignores it; None where there is no git.
+    """
+
+    path: Path
+    keys: tuple[str, ...]
+    ignored: bool | None
+
+
+@dataclass(frozen=True)
 class DotenvLook:
     """The dotenv file.
 
     Attributes:
         kind: `missing`, `file`, `directory`, `unreadable`.
         error: why its text cannot be edited, if so.
+        backup: the copy from before the first edit, where there is one.
     """
 
     path: Path
@@ -80,6 +104,7 @@ class DotenvLook:
     error: str = ""
     tracked: bool = False
     ignored: bool | None = None
+    backup: DotenvBackup | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,60 @@ class SdkLook:
 
     version: str
     floor: str
+
+
+@dataclass(frozen=True)
+class PythonLook:
+    """The Python that runs the project's programs.
+
+    Attributes:
+        path: which one, from the project where it lies in it.
+        own: whether it is one of a virtual environment of the project's, not the one that runs us.
+        version: of Python itself.
+        machine: the architecture that it was built for.
+        emulated: the machine's own architecture, where that is another one.
+        no_zones: why it finds no time zones; empty where it does.
+        sdk: the hatchet-sdk that is installed for it.
+        install: the command, without its last word, that puts a package into it.
+        make_anew: the command that makes its virtual environment anew.
+    """
+
+    path: str
+    own: bool
+    version: str
+    bits: int
+    machine: str
+    emulated: str
+    no_zones: str
+    sdk: SdkLook | None
+    install: str
+    make_anew: str
+
+
+@dataclass(frozen=True)
+class ResourcesLook:
+    """What this machine has left for us.
+
+    Attributes:
+        disks: by what of ours lies, or will lie, there.
+        open_files: soft and hard limit, -1 for none.
+        refused: the first folder in which `up` must write and may not, with why.
+        closed: the user that runs our server, the folder that keeps it from its data, and why; None where nothing does.
+    """
+
+    memory: Memory
+    disks: Mapping[str, Disk]
+    open_files: tuple[int, int] | None
+    refused: tuple[Path, str] | None
+    closed: tuple[str, Path, str] | None
+
+
+@dataclass(frozen=True)
+class UsageLook:
+    """What we take of the disk. Attributes: `places` and `sizes`, both by what it is."""
+
+    places: Mapping[str, Path]
+    sizes: Mapping[str, Size]
 
 
 @dataclass(frozen=True)
@@ -243,12 +322,18 @@ class LoginLook:
 
 @dataclass(frozen=True)
 class DatabasesLook:
-    """Our databases and roles on one server. `logins` has an entry for every role that exists there."""
+    """Our databases and roles on one server.
+
+    Attributes:
+        logins: by role; an entry for every one that exists there.
+        refusal: of the admin's login, where it is refused.
+    """
 
     server: Fact[ServerLook] = field(default_factory=lambda: Absent("nothing was set up here yet"))
     databases: Mapping[str, DatabaseLook] = field(default_factory=dict)
     logins: Mapping[str, LoginLook] = field(default_factory=dict)
     tenant: bool = False
+    refusal: ServerRefusal | None = None
 
 
 @dataclass(frozen=True)
@@ -321,12 +406,22 @@ class Facts:
     sdk: Fact[SdkLook]
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]
+    leftovers: Fact[LeftoversLook] = _UNASKED
     web: Fact[WebLook] = _UNASKED
     remote: Fact[RemoteLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED
+    inside: Fact[InsideLook] = _UNASKED
+    engine_health: Fact[EngineHealth] = _UNASKED
+    message_queue: Fact[MessageQueueLook] = _UNASKED
+    tokens: Fact[TokenFacts] = _UNASKED
+    docker_health: Fact[DockerHealth] = _UNASKED
     pytest: Fact[Tried] = _UNASKED
     client: Fact[Tried] = _UNASKED
     mock_run: Fact[Tried] = _UNASKED
+    python: Fact[PythonLook] = _UNASKED
+    resources: Fact[ResourcesLook] = _UNASKED
+    usage: Fact[UsageLook] = _UNASKED
+    names: Fact[Mapping[str, Resolved]] = _UNASKED
     seconds: Mapping[str, float] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 

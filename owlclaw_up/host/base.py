@@ -261,6 +261,8 @@ class ServerLook:
     Attributes:
         identity: the cluster's system identifier; the same data directory always gives the same one.
         extensions: names that `CREATE EXTENSION` would find there.
+        standby: it follows another server, and takes no writes.
+        read_only: sessions of this login may not write, unless they say so.
     """
 
     login: ServerLogin
@@ -276,6 +278,8 @@ class ServerLook:
     listen_addresses: str
     max_connections: int
     extensions: frozenset[str]
+    standby: bool = False
+    read_only: bool = False
 
     @property
     def major(self) -> int:
@@ -362,7 +366,9 @@ class Postgres(Protocol):
     def drop_role(self, admin: ServerLogin, role: str) -> None: ...
     def migration_version(self, login: ServerLogin) -> int | None: ...
     def tenant_exists(self, login: ServerLogin, tenant: str) -> bool: ...
-    def token_row(self, login: ServerLogin, token_id: str) -> TokenRow | None: ...
+    def token_records(
+        self, login: ServerLogin, tenant: str, ids: Sequence[str], timeout: float
+    ) -> tuple[bool, Mapping[str, TokenRow]] | ServerRefusal: ...  # fmt: skip
     def tokens_named(self, login: ServerLogin, name: str) -> list[str]: ...
     def revoke_token(self, login: ServerLogin, token_id: str) -> bool: ...
     def engine_trace(self, login: ServerLogin) -> EngineTrace: ...
@@ -428,4 +434,5 @@ class Hatchet(Protocol):
     def rest_tenant(
         self, url: str, tenant: str, token: Secret, timeout: float = 3.0, *, root_ca: str = ""
     ) -> RestLook: ...  # fmt: skip
+    def lets_in(self, port: int, email: str, password: Secret, timeout: float = 3.0) -> bool | None: ...
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret: ...

@@ -10,18 +10,20 @@ import tarfile
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
-from owlclaw_up.host.base import Ran
-from owlclaw_up.host.docker_base import ContainerLook, ImageLook
+from owlclaw_up.host.base import Ran, on_this_machine
+from owlclaw_up.host.docker_base import ContainerLook, EngineInfo, ImageLook
 from owlclaw_up.host.docker_words import pull_failure
 
 if TYPE_CHECKING:
     import docker
+    from docker.types import CancellableStream
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _TIMEOUT = 20
@@ -39,13 +41,25 @@ class DockerEngine:
 
     @cached_property
     def _client(self) -> docker.APIClient:
-        return self._connect(_TIMEOUT)
+        client = self._connect(_TIMEOUT)
+        # Whoever asks has nothing to close.
+        weakref.finalize(self, client.close)
+        return client
 
     def _connect(self, timeout: int) -> docker.APIClient:
         import docker
 
         with self._translated("answer"):
             return docker.APIClient(base_url=self.address, timeout=timeout)
+
+    def info(self) -> EngineInfo:
+        with self._translated("say what it is"):
+            said = self._client.info()
+        options = [str(option) for option in said.get("SecurityOptions") or ()]
+        return EngineInfo(
+            str(said.get("Name", "")), str(said.get("OperatingSystem", "")), str(said.get("DockerRootDir", "")),
+            any("rootless" in option for option in options),
+        )  # fmt: skip
 
     def image(self, reference: str) -> ImageLook | None:
         """The image of that name, None where it is not on the engine."""
@@ -301,7 +315,9 @@ class _Streams:
     """Both streams of a container or an exec, read while it runs."""
 
     def __init__(
-        self, pairs: Iterator[tuple[bytes | None, bytes | None]], write: Callable[[bytes], object] | None = None
+        self,
+        pairs: CancellableStream[tuple[bytes | None, bytes | None]],
+        write: Callable[[bytes], object] | None = None,
     ) -> None:
         self._parts: tuple[list[bytes], list[bytes]] = ([], [])
         self._write = write or self._parts[0].append
@@ -310,8 +326,9 @@ class _Streams:
         self._thread = threading.Thread(target=self._read, args=(pairs,), daemon=True)
         self._thread.start()
 
-    def _read(self, pairs: Iterator[tuple[bytes | None, bytes | None]]) -> None:
-        with contextlib.suppress(OSError, ValueError):
+    def _read(self, pairs: CancellableStream[tuple[bytes | None, bytes | None]]) -> None:
+        # The stream's own `close` leaves the response open, and the connection with it.
+        with contextlib.suppress(OSError, ValueError), contextlib.closing(pairs._response):  # type: ignore[attr-defined] # noqa: SLF001
             for out, err in pairs:
                 self._parts[1].append(err or b"")
                 try:
@@ -347,11 +364,15 @@ def _count(layers: dict[str, tuple[int, int]], line: Mapping[str, Any]) -> None:
 
 def _container(seen: Mapping[str, Any]) -> ContainerLook:
     state, config = seen["State"], seen["Config"]
-    ports = {}
+    ports, exposed = {}, {}
     for inside, bindings in (seen["HostConfig"].get("PortBindings") or {}).items():
         for binding in bindings or ():
             if str(binding.get("HostPort", "")).isdigit():
                 ports[int(inside.split("/")[0])] = int(binding["HostPort"])
+                # Every interface, where none is named.
+                address = binding.get("HostIp") or "0.0.0.0"
+                if not on_this_machine(address):
+                    exposed[int(binding["HostPort"])] = address
     labels = config.get("Labels") or {}
     started = str(state.get("StartedAt", ""))
     return ContainerLook(
@@ -360,5 +381,6 @@ def _container(seen: Mapping[str, Any]) -> ContainerLook:
         restarts=int(seen.get("RestartCount", 0)), started_at="" if started.startswith("0001") else started,
         image=config.get("Image", ""), ports=ports,
         environment=dict(e.partition("=")[::2] for e in config.get("Env") or ()), labels=labels,
-        network_mode=seen["HostConfig"].get("NetworkMode", ""),
+        network_mode=seen["HostConfig"].get("NetworkMode", ""), exposed=exposed,
+        memory_limit=int(seen["HostConfig"].get("Memory") or 0) // 2**20,
     )  # fmt: skip

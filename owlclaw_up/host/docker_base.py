@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,23 @@ class DockerLook:
 
 
 @dataclass(frozen=True)
+class EngineInfo:
+    """What a Docker engine says of itself.
+
+    Attributes:
+        machine: the host name that it has.
+        system: the operating system under it; `Docker Desktop` for that one.
+        root: the folder of its data, on its own machine.
+        rootless: whether it runs as an ordinary user.
+    """
+
+    machine: str
+    system: str
+    root: str
+    rootless: bool
+
+
+@dataclass(frozen=True)
 class ImageLook:
     """An image that is on the engine.
 
@@ -69,6 +86,8 @@ class ContainerLook:
         ports: port inside to the published one.
         environment: as it was created with. Secrets are among it: never shown.
         labels: compose's own and ours.
+        exposed: published ports that are bound beyond loopback, each with the address.
+        memory_limit: MiB that it may have; 0 where nothing limits it.
     """
 
     id: str
@@ -84,6 +103,8 @@ class ContainerLook:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     network_mode: str = ""
+    exposed: Mapping[int, str] = field(default_factory=dict)
+    memory_limit: int = 0
 
     @property
     def running(self) -> bool:

@@ -25,6 +25,8 @@ from owlclaw_up.model import Absent, Fact, Found, Unknown
 # `host-gateway`, by which a container finds this machine, came with 20.10; `name:` in compose files with 2.3.
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 3)
 _TIMEOUT = 2.5
+# A library is loaded before it is asked, and nobody waits for both for three seconds.
+_ANSWER = 2
 
 _INSTALL = {
     "linux": "install Docker Engine and its compose plugin; on Debian and Ubuntu: sudo apt-get install docker.io docker-compose-v2",
@@ -74,12 +76,18 @@ def look(environ: Mapping[str, str], processes: Processes, known: Compose | None
 
     Args:
         known: the compose that was found earlier; while its program is there, it is not asked again.
+
+    Returns:
+        The engine; else why there is none, of kind `missing` (Docker is not installed), `stopped`, `mute`, `odd`, `permission`,
+        `host` (DOCKER_HOST names nobody), `elsewhere` (it names another machine), `context` (the current context does),
+        `old`, or `compose` (an engine answers, and no compose can drive it).
     """
     given = environ.get("DOCKER_HOST", "")
     if given and not _local(given):
         return Unknown(
             f"DOCKER_HOST names an engine on another machine ({_host(given)}), whose ports are not this one's",
             "unset DOCKER_HOST",
+            "elsewhere",
         )
     silent: list[tuple[Candidate, _Silent]] = []
     for candidate in [Candidate(given, "DOCKER_HOST")] if given else candidates(environ):
@@ -141,13 +149,19 @@ def _ask(
         return Unknown(
             f"Docker {number} answers ({candidate.source}), and is too old: 20.10 or newer is needed",
             _INSTALL[_platform()],
+            "old",
         )
     compose = known if known and Path(known.argv[0]).exists() else find_compose(environ, processes)
     if isinstance(compose, str):
-        return Unknown(f"Docker {number} answers, and {compose}", _COMPOSE[_platform()])
+        return without_compose(number, compose)
     return Found(
         DockerLook(candidate.address, number, candidate.source, compose, str(version.get("Arch", "")), gateway, subnet)
     )
+
+
+def without_compose(version: str, fault: str) -> Unknown:
+    """Of an engine that answers, and that no compose can drive."""
+    return Unknown(f"Docker {version} answers, and {fault}", _COMPOSE[_platform()], "compose")
 
 
 def find_compose(environ: Mapping[str, str], processes: Processes) -> Compose | str:
@@ -209,7 +223,7 @@ def _question(candidate: Candidate) -> tuple[dict[str, Any], str, str]:
     import requests
 
     try:
-        client = docker.APIClient(base_url=candidate.address, timeout=3)
+        client = docker.APIClient(base_url=candidate.address, timeout=_ANSWER)
         try:
             version: dict[str, Any] = client.version()
             try:
@@ -251,26 +265,29 @@ def _none_answers(silent: list[tuple[Candidate, _Silent]], given: str, environ: 
             return Unknown(
                 f"Docker runs, and this user may not use it: {nobody.why}",
                 "sudo usermod -aG docker $USER; newgrp docker",
+                "permission",
             )
         if nobody.kind == "mute":
-            return Unknown(nobody.why, f"restart that engine: {_RESTART[system]}")
+            return Unknown(nobody.why, f"restart that engine: {_RESTART[system]}", "mute")
         if nobody.kind == "odd":
-            return Unknown(nobody.why, f"docker -H {candidate.address} version")
+            return Unknown(nobody.why, f"docker -H {candidate.address} version", "odd")
     name, address = current_context(environ)
     if not given and address and not _local(address):
         return Unknown(
             f"no engine answers on this machine; the current context {name} is on another one ({_host(address)}), whose "
             "ports are not this one's",
             f"docker context use default; {_START[system]}",
+            "context",
         )
     if given:
         why = silent[0][1].why if silent else "nobody answers"
         return Absent(
-            f"DOCKER_HOST is {given}, and {why}", f"unset DOCKER_HOST, or start that engine: {_START[system]}"
-        )
+            f"DOCKER_HOST is {given}, and {why}", f"unset DOCKER_HOST, or start that engine: {_START[system]}",
+            "host",
+        )  # fmt: skip
     if any(nobody.kind == "closed" for _, nobody in silent) or shutil.which("docker", path=environ.get("PATH")):
-        return Absent("Docker is installed, and its engine is not running", _START[system])
-    return Absent("Docker is not installed", _INSTALL[system])
+        return Absent("Docker is installed, and its engine is not running", _START[system], "stopped")
+    return Absent("Docker is not installed", _INSTALL[system], "missing")
 
 
 def _platform() -> str:

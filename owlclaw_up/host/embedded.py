@@ -7,6 +7,7 @@ data directory, starts and stops the server. The wheel's own Python is not used:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -295,6 +296,18 @@ class EmbeddedServers:
 
 class _Unreachable(Exception):
     """A candidate place does not work."""
+
+
+def checkout_name(project: Path) -> str:
+    """Name of the folder of a checkout's embedded server, where that lies outside of it."""
+    return hashlib.sha256(str(project).encode()).hexdigest()[:12]
+
+
+def bases_of(state_dir: Path) -> list[Path]:
+    """Every folder of an embedded server that a checkout has, on record or not."""
+    name = checkout_name(state_dir.parent)
+    places = [(state_dir, "postgres"), *((top, name) for top in _ROOT_BASES)]
+    return [path for top, first in places for path in sorted(top.glob(f"{first}*")) if path.is_dir()]
 
 
 def remove_base(base: Path) -> None:

@@ -79,7 +79,9 @@ class EnginePull:
 
         machine = image_machine()
         if not machine:
-            raise self._failed("platform", f"it holds binaries for Linux, this is {platform.system()} {platform.machine()}")
+            raise self._failed(
+                "platform", f"it holds binaries for Linux, this is {platform.system()} {platform.machine()}"
+            )
         root = cache_dir()
         kept = self._there(root, image=self.image)
         if kept is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -142,6 +143,24 @@ class HatchetEngine:
             return RestLook("refused-token", answer.status, "token", body, clock)
         state = "unavailable" if answer.status == 200 else "failed"
         return RestLook(state, answer.status, "REST", body if state == "failed" else "a page, no REST API", clock)
+
+    def lets_in(self, port: int, email: str, password: Secret, timeout: float = 3.0) -> bool | None:
+        """Whether a login of the dashboard is taken; None where nobody says so. A login on 127.0.0.1.
+
+        Args:
+            timeout: seconds for each of connecting and reading.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        body = json.dumps({"email": email, "password": password.reveal()})
+        try:
+            connection.request("POST", "/api/v1/users/login", body, {"Content-Type": "application/json"})
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        # 400: these are no good; 429: too many were tried.
+        return {200: True, 400: False}.get(status)
 
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret:
         """A new API token over REST, as the dashboard's admin: where Hatchet's admin tool cannot be run.

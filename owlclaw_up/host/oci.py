@@ -195,7 +195,8 @@ class ImageSource:
         def receive(answer: httpx.Response) -> None:
             begun = path.stat().st_size if path.exists() and answer.status_code == 206 else 0
             done = begun
-            with path.open("ab" if begun else "wb") as file:
+            # Unbuffered: what has come is there for the next try, also after a SIGKILL.
+            with path.open("ab" if begun else "wb", buffering=0) as file:
                 try:
                     for chunk in answer.iter_raw():
                         done += len(chunk)

@@ -7,8 +7,8 @@ by SQLSTATE. Passwords travel as SCRAM verifiers in `CREATE ROLE`, so no server 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import DatabaseLook, EngineTrace, ServerLogin, ServerLook, ServerRefusal, TokenRow, sql_name
@@ -18,6 +18,7 @@ from owlclaw_up.redaction import Redactor
 if TYPE_CHECKING:
     import psycopg
 
+T = TypeVar("T")
 _ON_LOOPBACK = {
     "sslmode": "prefer", "gssencmode": "disable", "channel_binding": "prefer", "target_session_attrs": "any",
     "options": "",
@@ -41,33 +42,27 @@ class PostgresServers:
                            current_setting('listen_addresses', true), current_setting('max_connections')::int,
                            array(select name::text from pg_available_extensions),
                            case when has_function_privilege('pg_control_system()', 'execute')
-                                then (select system_identifier::text from pg_control_system()) end
+                                then (select system_identifier::text from pg_control_system()) end,
+                           case when pg_is_in_recovery() then 'standby' else current_setting('transaction_read_only') end
                     from pg_roles r where r.rolname = current_user
                     """
                 ).fetchone()
                 assert row is not None
                 seen = _resolved(login, connection)
         except Exception as error:
-            refusal = _refusal(error, login)
+            refusal = refusal_of(error, login)
             if refusal is None:
                 raise
             return refusal
         return ServerLook(
             seen, source, row[10] or seen.where, row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7] or "", row[8],
-            frozenset(row[9]),
+            frozenset(row[9]), row[11] == "standby", row[11] == "on",
         )  # fmt: skip
 
     def login_works(self, login: ServerLogin, timeout: float = 3.0) -> ServerRefusal | None:
         """Whether a role gets an answer to real SQL on its database; None is yes."""
-        try:
-            with session(login, timeout) as connection:
-                connection.execute("select 1")
-        except Exception as error:
-            refusal = _refusal(error, login)
-            if refusal is None:
-                raise
-            return refusal
-        return None
+        answer = asked(login, timeout, lambda connection: connection.execute("select 1"))
+        return answer if isinstance(answer, ServerRefusal) else None
 
     def look_at_database(self, admin: ServerLogin, database: str, role: str) -> DatabaseLook:
         with translated(admin, f"look at database {database}"), session(admin) as connection:
@@ -107,11 +102,10 @@ class PostgresServers:
 
         mend = f"ALTER ROLE {sql_name(admin.user)} CREATEROLE"
         with translated(admin, f"create role {role}", mend), session(admin) as connection:
-            verifier = connection.pgconn.encrypt_password(
-                password.reveal().encode(), role.encode(), b"scram-sha-256"
-            ).decode()
             connection.execute(
-                sql.SQL("create role {} login password {}").format(sql.Identifier(role), sql.Literal(verifier))
+                sql.SQL("create role {} login password {}").format(
+                    sql.Identifier(role), sql.Literal(verifier(connection, role, password))
+                )
             )
 
     def has_role(self, admin: ServerLogin, role: str) -> bool:
@@ -190,16 +184,9 @@ class PostgresServers:
         """Create it as the admin; a refusal is returned, since an environment can do without."""
         from psycopg import sql
 
-        inside = in_database(admin, database)
-        try:
-            with session(inside) as connection:
-                connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
-        except Exception as error:
-            refusal = _refusal(error, inside)
-            if refusal is None:
-                raise
-            return refusal
-        return None
+        create = sql.SQL("create extension if not exists {}").format(sql.Identifier(extension))
+        answer = asked(in_database(admin, database), 5.0, lambda connection: connection.execute(create))
+        return answer if isinstance(answer, ServerRefusal) else None
 
     def drop_database(self, admin: ServerLogin, database: str) -> None:
         from psycopg import sql
@@ -224,23 +211,31 @@ class PostgresServers:
                 return False
             return bool(_one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant))
 
-    def token_row(self, login: ServerLogin, token_id: str) -> TokenRow | None:
-        """What is on record of an API token; None where nothing is.
+    def token_records(
+        self, login: ServerLogin, tenant: str, ids: Sequence[str], timeout: float
+    ) -> tuple[bool, Mapping[str, TokenRow]] | ServerRefusal:  # fmt: skip
+        """Whether a tenant is on record, and what is of API tokens, by their id; those of which nothing is are left out.
 
         Args:
-            token_id: the token's claim; one that is no UUID is on no record.
+            ids: the tokens' claims; one that is no UUID is on no record.
         """
-        with translated(login, "look for the token"), session(login) as connection:
-            if _one(connection, """select to_regclass('public."APIToken"') is null"""):
-                return None
-            row = connection.execute(
-                """
-                select id::text, "tenantId"::text, name, revoked, extract(epoch from "expiresAt" at time zone 'UTC')
-                from "APIToken" where id::text = lower(%s)
-                """,
-                [token_id],
-            ).fetchone()
-        return TokenRow(row[0], row[1] or "", row[2] or "", row[3], float(row[4] or 0)) if row else None
+        rows = """
+            select id::text, "tenantId"::text, name, revoked, extract(epoch from "expiresAt" at time zone 'UTC')
+            from "APIToken" where id::text = any(%s)
+        """
+        try:
+            with session(login, timeout) as connection:
+                if _one(connection, """select to_regclass('public."APIToken"') is null"""):
+                    return False, {}
+                known = _one(connection, 'select exists (select from "Tenant" where id = %s::uuid)', tenant)
+                found = connection.execute(rows, [[i.lower() for i in ids]]).fetchall()
+        except Exception as error:
+            refusal = refusal_of(error, login)
+            if refusal is None:
+                raise
+            return refusal
+        by_id = {r[0]: TokenRow(r[0], r[1] or "", r[2] or "", r[3], float(r[4] or 0)) for r in found}
+        return bool(known), {i: by_id[i.lower()] for i in ids if i.lower() in by_id}
 
     def tokens_named(self, login: ServerLogin, name: str) -> list[str]:
         """Ids of the tokens of a name that are not revoked."""
@@ -335,6 +330,23 @@ def session(login: ServerLogin, timeout: float = 5.0) -> Iterator[psycopg.Connec
         yield connection
 
 
+def asked(login: ServerLogin, timeout: float, ask: Callable[[psycopg.Connection[Any]], T]) -> T | ServerRefusal:
+    """What is asked in a session of its own; a refusal of the server's is a value."""
+    try:
+        with session(login, timeout) as connection:
+            return ask(connection)
+    except Exception as error:
+        refusal = refusal_of(error, login)
+        if refusal is None:
+            raise
+        return refusal
+
+
+def verifier(connection: psycopg.Connection[Any], role: str, password: Secret) -> str:
+    """What a server keeps of a password, so that the password itself is in no statement."""
+    return connection.pgconn.encrypt_password(password.reveal().encode(), role.encode(), b"scram-sha-256").decode()
+
+
 def _one(connection: psycopg.Connection[Any], query: str, *values: object) -> Any:
     row = connection.execute(query.encode(), values or None).fetchone()
     return row[0] if row else None
@@ -395,7 +407,7 @@ _WORDS = (
 )
 
 
-def _refusal(error: Exception, login: ServerLogin) -> ServerRefusal | None:
+def refusal_of(error: Exception, login: ServerLogin) -> ServerRefusal | None:
     """A psycopg error as a value, its words kept without secrets; None for anything else."""
     import psycopg
 
@@ -424,7 +436,7 @@ def translated(login: ServerLogin, what: str, mend: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        refusal = _refusal(error, login)
+        refusal = refusal_of(error, login)
         if refusal is None:
             raise
         more = f"as a superuser there: {mend}" if mend else "use a login with more rights: --admin-url postgresql://..."

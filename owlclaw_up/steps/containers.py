@@ -44,7 +44,7 @@ class _DatabaseStep(ComposeStep):
         if self.compose.adopted:
             return True
         wanted = (self.compose.images["postgres"], self.spec.ports.postgres)
-        return (container.image, container.ports.get(5432)) == wanted
+        return (container.image, container.ports.get(5432)) == wanted and not container.exposed
 
 
 class LiftDatabase(_DatabaseStep):
@@ -187,6 +187,7 @@ class StartContainerEngine(_ContainerEngineStep):
             container is not None
             and kept.get("container") == container.id
             and kept.get("fingerprint") == fingerprint(self.values())
+            and not container.exposed
         )
 
     def apply(self, run: Run) -> Applied:

@@ -134,12 +134,17 @@ def missing_extension(
         # Which right is missing stands in the server's own hint.
         why = " ".join(refusal.detail.split())
     return Finding(
-        id=f"postgres.extension.{extension}",
+        id=extension_check(extension),
         level="warn",
         title=f"extension {extension} is not in database {' and '.join(databases)}",
         detail=why,
         hint=install,
     )
+
+
+def extension_check(name: str) -> str:
+    """The id of the doctor's check that speaks of an extension."""
+    return "postgres.vector" if name == "vector" else "postgres.extension"
 
 
 class RecreateDatabase(EnsureDatabase):

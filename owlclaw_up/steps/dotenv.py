@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from owlclaw_up import dotenv_text
 from owlclaw_up.errors import ApplyFailed, EnvFileRefused
 from owlclaw_up.facts import Facts
+from owlclaw_up.facts.dotenv import BACKUP_SUFFIX
 from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.postgres_url import asyncpg_url
 from owlclaw_up.model import Action, Change, Finding, found, unchanged
@@ -24,6 +26,8 @@ HEADER = """\
 # Written by owlclaw-up, which keeps these keys up to date. HATCHET_SERVER_URL is REST and dashboard;
 # gRPC has a port of its own (HATCHET_GRPC_HOST_PORT): the gRPC port answers no REST call.
 """
+# What group and others may do with a file.
+OTHERS = 0o077
 SECRET_KEYS = frozenset({"HATCHET_API_TOKEN", "HATCHET_CLIENT_TOKEN", "DATABASE_URL", "OWLCLAW_DATABASE_URL"})
 
 
@@ -77,6 +81,12 @@ def _of_remote(spec: StackSpec, login: ServerLogin) -> dict[str, str]:
 def _not_editable(path: Path, error: dotenv_text.DotenvError) -> EnvFileRefused:
     where = f" (line {error.line})" if error.line else ""
     return EnvFileRefused(path, f"{error.reason}{where}", f"mend that line in {path}")
+
+
+def not_ignored(path: Path) -> Finding:
+    """What to say of a dotenv file that git would take into a commit."""
+    command = f"echo {shlex.quote(path.name)} >> .gitignore"
+    return Finding("env.ignored", "warn", f"git does not ignore {path.name}, which holds secrets", "", command, command)
 
 
 class WriteDotenv:
@@ -141,7 +151,7 @@ class WriteDotenv:
             edited = self._edited(look.data)
         except dotenv_text.DotenvError as error:
             raise _not_editable(path, error) from None
-        if edited == look.data and look.mode & 0o077 == 0:
+        if edited == look.data and look.mode & OTHERS == 0:
             return unchanged(f"{path.name} has every key")
         what = ", ".join(differ) if differ else "rights 0600"
         return Change(Action.UPDATE, f"{path.name}: {what}", touches=(str(path),))
@@ -156,8 +166,8 @@ class WriteDotenv:
             after = self._edited(data)
             if after == before and mode == 0o600:
                 return Applied(Action.UNCHANGED, f"{path.name} has every key")
-            backup = path.with_name(path.name + ".owlclaw-up.bak")
-            if before is not None and not backup.exists():
+            backup = path.with_name(path.name + BACKUP_SUFFIX)
+            if before is not None and not backup.exists() and not self._is_ours(path, before):
                 with ledger.creating("env-backup", path=str(backup)):
                     files.write_private(backup, before)
             with ledger.creating("env-file", path=str(path)):
@@ -173,6 +183,14 @@ class WriteDotenv:
         self._warn_unignored(run)
         return Applied(
             Action.CREATE if before is None else Action.UPDATE, f"{path.name}, {len(self._values())} keys, 0600"
+        )
+
+    def _is_ours(self, path: Path, data: bytes) -> bool:
+        """Whether we wrote it already: a copy would hold our secrets, and nothing from before us."""
+        now, wanted = dotenv_text.values(data), self._values()
+        keys = [self.spec.env_names.get(key, key) for key in SECRET_KEYS]
+        return bool(self.ledger.receipts("env-file", path=str(path))) and any(
+            key in wanted and now.get(key) == wanted[key] for key in keys
         )
 
     def _remember_originals(self, path: Path, before: bytes | None, mode: int | None) -> None:
@@ -202,15 +220,36 @@ class WriteDotenv:
 
         look = look_at_dotenv(run.host, self.spec.env_path)
         if look.ignored is False:
-            run.findings.append(
-                Finding(
-                    "env.ignored",
-                    "warn",
-                    f"git does not ignore {self.spec.env_path.name}, which holds secrets",
-                    hint=f"echo {self.spec.env_path.name} >> .gitignore",
-                    command=f"echo {self.spec.env_path.name} >> .gitignore",
-                )
-            )
+            run.findings.append(not_ignored(self.spec.env_path))
+
+
+class CloseDotenv:
+    """Keep everybody but its owner out of the dotenv file."""
+
+    id = "env_file.rights"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def title(self) -> str:
+        return f"Rights of {self.path.name}"
+
+    def check(self, facts: Facts) -> Change:
+        look = found(facts.dotenv)
+        if look is None or look.kind != "file" or not look.mode & OTHERS:
+            return unchanged("closed already")
+        return Change(Action.UPDATE, f"{look.mode:04o} -> 0600", touches=(str(self.path),))
+
+    def apply(self, run: Run) -> Applied:
+        try:
+            self.path.chmod(0o600)
+        except OSError as error:
+            raise ApplyFailed(
+                "env-file", f"the rights of {self.path} could not be set: {os.strerror(error.errno or 0)}",
+                hint=f"ls -l {self.path}",
+            ) from None  # fmt: skip
+        return Applied(Action.UPDATE, "0600")
 
 
 class RestoreDotenv:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
 from owlclaw_up.facts import Facts
-from owlclaw_up.facts.machine import PORT_RANGE
+from owlclaw_up.facts.machine import port_range
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
 from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port, processes_in
@@ -59,11 +59,8 @@ class _EngineStep:
         process = self.ledger.process("engine")
         assert process is not None, "StartEngine comes first"
 
-        def lines() -> list[str]:
-            """Of this engine alone: what ended an earlier one would mislead."""
-            said = run.host.files.tail(self.log, 400)
-            starts = [n for n, line in enumerate(said) if line.endswith(_STARTING)]
-            return said[starts[-1] + 1 :] if starts else said
+        def lines() -> Sequence[str]:
+            return since_last_start(run.host.files.tail(self.log, 400))
 
         def tail() -> str:
             return _last(lines())
@@ -126,6 +123,16 @@ def engine_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
         hint=known.hint if known else "owlclaw-up logs hatchet",
         detail=_last(lines),
     )
+
+
+def since_last_start(lines: Sequence[str]) -> Sequence[str]:
+    """What the last engine to be started has said: what ended an earlier one would mislead.
+
+    Args:
+        lines: the end of its log.
+    """
+    starts = [number for number, line in enumerate(lines) if line.endswith(_STARTING)]
+    return lines[starts[-1] + 1 :] if starts else lines
 
 
 def _last(lines: Sequence[str]) -> str:
@@ -315,6 +322,7 @@ class StartEngine(_EngineStep):
                 pid=process.pid,
                 started=process.started,
                 started_at=now_text(run.host.clock),
+                stopped_at=None,
                 container=None,
                 directory=str(self.engine.binaries.directory),
                 version=self.engine.binaries.version,
@@ -334,7 +342,7 @@ class StartEngine(_EngineStep):
             port = getattr(ports, purpose)
             if look_at_port(port, everywhere=True).state == "free":
                 continue
-            for other in range(port + 1, min(port + PORT_RANGE, 65536)):
+            for other in port_range(port)[1:]:
                 if other not in taken and look_at_port(other, everywhere=True).state == "free":
                     moved[purpose] = other
                     taken.add(other)
@@ -406,7 +414,7 @@ class StopEngine:
         ended = end_leftovers(run, self.ledger)
         if process is None and not ended and not self.ledger.receipts("process", name="engine"):
             return Applied(Action.UNCHANGED, "is not running")
-        self.ledger.remember("engine", pid=None, started=None)
+        self.ledger.remember("engine", pid=None, started=None, stopped_at=now_text(run.host.clock))
         self.ledger.forget("process", name="engine")
         return Applied(Action.REMOVE, how)
 

@@ -121,7 +121,8 @@ _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
      "owlclaw-up status; ALTER ROLE hatchet PASSWORD as kept in .owlclaw-up/secrets.json"),
     (r"too many clients|remaining connection slots", "postgres-full", "PostgreSQL has no free connections",
      "raise max_connections on that server, or close idle sessions"),
-    (r"connection refused|context deadline exceeded", "postgres-away", "PostgreSQL does not answer it",
+    # Its proxy says so of its own API, at every start.
+    (r"^(?!.*http: proxy error).*(connection refused|context deadline exceeded)", "postgres-away", "PostgreSQL does not answer it",
      "owlclaw-up status; owlclaw-up logs postgres"),
     (r'extension "btree_gist" already exists', "btree-gist-exists", "somebody made btree_gist before Hatchet's migration",
      'psql -d hatchet -c "DROP EXTENSION btree_gist"; then owlclaw-up'),
@@ -142,7 +143,9 @@ _SYMPTOMS: tuple[tuple[str, str, str, str], ...] = (
     (r"exec format error", "architecture", "it is built for another machine", "take the engine for this machine"),
     (r"no space left on device", "disk-full", "the disk is full", "df -h"),
 )  # fmt: skip
-_COMPILED = [(re.compile(pattern, re.IGNORECASE), code, cause, hint) for pattern, code, cause, hint in _SYMPTOMS]
+_COMPILED = [
+    (re.compile(pattern, re.IGNORECASE | re.MULTILINE), code, cause, hint) for pattern, code, cause, hint in _SYMPTOMS
+]
 
 
 def diagnose(words: str) -> Diagnosis | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from owlclaw_up.errors import ApplyFailed, ProcessDied
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.base import wait_until
-from owlclaw_up.host.embedded import Bridge, Place, remove_base
+from owlclaw_up.host.embedded import Bridge, Place, checkout_name, remove_base
 from owlclaw_up.host.local import exit_status
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
@@ -54,7 +53,7 @@ class CreateCluster:
 
     def _names(self) -> tuple[str, str]:
         """Names for the folder of the server: this checkout's own, and a second one."""
-        name = hashlib.sha256(str(self.ledger.project).encode()).hexdigest()[:12]
+        name = checkout_name(self.ledger.project)
         return name, f"{name}-{self.ledger.run}"
 
     def _claim(self, base: Path) -> bool:

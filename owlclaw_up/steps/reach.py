@@ -21,7 +21,7 @@ from owlclaw_up.steps.compose_env import BRIDGE, HOST, database_from_container
 _SECONDS = 15.0
 # psql's words when a server was reached that lets connections from there in, whatever it says of this one: the role and
 # its database may not be there yet.
-_LET_IN = re.compile(
+LET_IN = re.compile(
     r"password authentication failed|no password supplied|role \"[^\"]*\" does not exist|database \"[^\"]*\" does not exist"
 )
 
@@ -53,7 +53,9 @@ class ReachPostgres(ComposeStep):
         kept = self.ledger.recall("engine")
         container = facts.containers.get(ENGINE)
         asked_before = kept.get("network") and kept.get("reach") == self._question()
-        if self.compose.adopted or (asked_before and container is not None and container.running):
+        # One that runs and does not answer may have lost its way to the server meanwhile.
+        answers = container is not None and container.running and facts.our_stack.engine_ready
+        if self.compose.adopted or (asked_before and answers):
             return unchanged("by Docker's bridge" if self.network == BRIDGE else "by this machine's own network")
         return Change(Action.RUN, "asked from inside a container of the engine's image")
 
@@ -96,7 +98,7 @@ class ReachPostgres(ComposeStep):
             # A network that this engine cannot give is one by which nothing is reached.
             return _Answer(network, False, refused.detail)
         words = (ran.stderr or ran.stdout).strip() or f"exit code {ran.exit_code}"
-        return _Answer(network, ran.exit_code == 0 or bool(_LET_IN.search(words)), words)
+        return _Answer(network, ran.exit_code == 0 or bool(LET_IN.search(words)), words)
 
     def _unreachable(self, run: Run, answers: list[_Answer]) -> PostgresUnreachableFromContainer:
         spec, docker = self.spec, self.compose.docker

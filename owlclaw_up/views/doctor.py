@@ -33,6 +33,10 @@ def show(outcome: Outcome, put: Callable[..., None], *, verbose: bool) -> None:
 
 
 def _cause(finding: Finding, put: Callable[..., None], *, verbose: bool) -> None:
+    if finding.level == "info" and not verbose:
+        command = f" -> {finding.command}" if finding.command else ""
+        put(f"i note {finding.id}: {finding.title}{command}")
+        return
     put(f"{SYMBOLS[finding.level]} {WORDS[finding.level]} {finding.id}: {finding.title}", _STYLES[finding.level])
     details = finding.detail.splitlines()
     for line in details if verbose else details[:_DETAIL_LINES]:

@@ -26,7 +26,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import capabilities, databases, doctor, migrations, tokens
+from owlclaw_up.views import capabilities, databases, doctor, migrations, report, tokens
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ class Screen:
             "down": self._down,
             "smoke": self._smoke_screen,
             "can": lambda outcome, verbose: capabilities.show(outcome, self.put, verbose=verbose),
+            "report": lambda outcome, verbose: report.show(outcome, self.put),
             "env": lambda outcome, verbose: self._findings(outcome.findings),
             "db migrate": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db restore": lambda outcome, verbose: migrations.show(outcome, self.put),

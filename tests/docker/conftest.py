@@ -109,8 +109,8 @@ def remove_compose_projects(names: set[str]) -> None:
             docker(*removal, *doomed, check=False)
 
 
-@pytest.fixture
-def docker_project(need_docker: None, new_cli: Callable[..., Cli]) -> Iterator[Callable[..., Cli]]:
+@contextlib.contextmanager
+def docker_projects(new_cli: Callable[..., Cli]) -> Iterator[Callable[..., Cli]]:
     """A maker of projects on a machine with Docker and no PostgreSQL; purged at the end, with all that is theirs."""
     made: list[Cli] = []
 
@@ -133,6 +133,20 @@ def docker_project(need_docker: None, new_cli: Callable[..., Cli]) -> Iterator[C
         with contextlib.suppress(subprocess.TimeoutExpired):
             cli("down", "--purge", "--yes", timeout=120)
         remove_compose_projects(projects | compose_projects_of(cli.root))
+
+
+@pytest.fixture
+def docker_project(need_docker: None, new_cli: Callable[..., Cli]) -> Iterator[Callable[..., Cli]]:
+    """A maker of projects for one test."""
+    with docker_projects(new_cli) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def docker_module_project(need_docker: None, new_module_cli: Callable[..., Cli]) -> Iterator[Callable[..., Cli]]:
+    """A maker of projects that the tests of a module share."""
+    with docker_projects(new_module_cli) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -204,6 +205,7 @@ def test_every_command_knows_a_stack_in_containers(docker_project: NewProject) -
     opened = cli("open", "--no-browser")
     assert opened.code == 0 and f"http://localhost:{ports['dashboard']}" in opened.stdout
     assert cli.secrets["passwords"]["dashboard"] in cli("open", "--no-browser", "--reveal").stdout
+    assert_reported(cli)
     containers = {s: identity(container_of(cli, s)) for s in BOTH}
     proved = cli.json("smoke")
     assert proved["smoke"]["status"] == "passed"
@@ -225,6 +227,20 @@ def test_every_command_knows_a_stack_in_containers(docker_project: NewProject) -
     cli.json("down", "--purge", "--yes")
     assert_nothing_left(cli, project)
     assert cli.json("down", "--purge", "--yes")["nothing"] is True
+
+
+def assert_reported(cli: Cli) -> None:
+    """A bundle has the containers' logs and the compose file as it is rendered, and no secret in it."""
+    with zipfile.ZipFile(cli.json("report", "--bundle", "--output", str(cli.root.parent))["path"]) as opened:
+        files = {name: opened.read(name).decode() for name in opened.namelist()}
+    rendered = files["compose.yml"]
+    assert f"name: {project_of(cli)}" in rendered
+    assert "POSTGRES_PASSWORD: '***'" in rendered
+    assert "postgresql://hatchet:***@owlclaw-db:5432/hatchet" in rendered
+    assert "ready to accept connections" in files[f"logs/container-{container_of(cli, DATABASE)}.log"]
+    assert container_of(cli, ENGINE) in files["owlclaw-up-report.html"]
+    for secret in cli.secret_texts():
+        assert not [name for name, text in files.items() if secret in text]
 
 
 def test_two_checkouts_side_by_side(docker_project: NewProject) -> None:

@@ -90,7 +90,7 @@ def test_from_a_dry_run_to_an_environment_and_back(mock_cli: Cli, server: Debian
     assert {d["name"]: d["owner"] for d in made["database"]["databases"]} == {
         "hatchet": "hatchet", "owlclaw": "owlclaw",
     }  # fmt: skip
-    assert {f["id"] for f in made["findings"]} == {"postgres.extension.vector"}
+    assert {f["id"] for f in made["findings"]} == {"postgres.vector"}
     secrets = mock_cli.root / ".owlclaw-up/secrets.json"
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
     with psycopg.connect(server.url("owlclaw", password_of(mock_cli, "owlclaw"), "owlclaw")) as connection:
@@ -251,11 +251,11 @@ def test_a_role_of_somebody_else_s_on_a_newer_server(mock_cli: Cli) -> None:
         before = server.dump()
         document = mock_cli.json("db", "init", "--admin-url", url)
         (finding,) = document["findings"]
-        assert finding["id"] == "postgres.extension.vector"
+        assert finding["id"] == "postgres.vector"
         assert "Must be superuser" in finding["detail"]
         mend = re.search(r'as a superuser there: psql -d (\w+) -c "(.*)"', finding["hint"])
         assert mend
-        assert mock_cli.json("db", "status", code=1)["findings"][0]["id"] == "postgres.extension.vector"
+        assert mock_cli.json("db", "status", code=1)["findings"][0]["id"] == "postgres.vector"
         server.sql(mend[2], mend[1])
         document = mock_cli.json("db", "init")
         assert document["findings"] == [] and set(actions(document).values()) == {"unchanged"}
@@ -343,6 +343,6 @@ def test_a_superuser_s_session_that_may_not_be_ended(mock_cli: Cli, server: Debi
         # The same server takes another password by now, and is the same all the same.
         server.sql("alter role steward password 'changed'")
         error = mock_cli.json("db", "reset-test", code=3)["error"]
-        assert error["code"] == "postgres-unreachable" and "--admin-url" in error["hint"]
+        assert error["code"] == "postgres-login" and "--admin-url" in error["hint"]
         assert mock_cli("db", "reset-test", "--admin-url", server.url("steward", "changed")).code == 0
         assert mock_cli("down", "--purge", "--yes").code == 0

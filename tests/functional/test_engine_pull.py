@@ -106,14 +106,71 @@ def test_the_engine_of_this_machine_and_nothing_else(published: str, cache: Path
 
 
 def test_by_the_command(published: str, new_cli: Callable[..., Cli]) -> None:
-    cli = new_cli(OWLCLAW_UP_HATCHET_IMAGE=published, OWLCLAW_UP_ENGINE_DIR="", OWLCLAW_UP_MODE="native")
-    assert "owlclaw-up engine pull" in cli.json("plan", code=3)["error"]["hint"]
+    cli = new_cli(OWLCLAW_UP_HATCHET_IMAGE=published, OWLCLAW_UP_ENGINE_DIR="")
+    assert (
+        "owlclaw-up engine pull"
+        in cli.json("plan", "--mode", "native", "--offline", OWLCLAW_UP_HATCHET_IMAGE="", code=3)["error"]["hint"]
+    )
     document = cli.json("engine", "pull")
     assert (document["new"], document["version"], document["dashboard"]) == (True, "v0.107.2", True)
     assert cli.json("engine", "list")["engines"][0]["source"] == "engine cache"
     up = cli.json("up", "--smoke", "none")
     assert (up["mode"], up["status"]) == ("native", "ok")
     assert cli.json("engine", "pull")["new"] is False
+
+
+def kept(cli: Cli) -> list[str]:
+    """What is in the user's engine cache."""
+    engines = Path(cli.env["HOME"]) / ".cache/owlclaw-up/engines"
+    return sorted(p.name for p in engines.iterdir() if not p.name.startswith(".")) if engines.is_dir() else []
+
+
+def test_by_itself_where_nothing_better_is_there(gate: Gate, published: str, new_cli: Callable[..., Cli]) -> None:
+    """From a clean folder, with no Docker and no engine: fetched, started, proved; again, nothing is fetched."""
+    cli = new_cli(OWLCLAW_UP_HATCHET_IMAGE=gate.reference(published), OWLCLAW_UP_ENGINE_DIR="")
+    plan = cli.json("plan")
+    assert (plan["mode"], plan["decision"]["source"]) == ("native", "auto")
+    assert "can be taken out of its image" in plan["decision"]["why"]
+    assert (plan["steps"][0]["id"], plan["steps"][0]["action"]) == ("engine.fetch", "create")
+    assert gate.asked == [] and kept(cli) == [] and not (cli.root / ".owlclaw-up").exists()
+
+    first = cli.json("up")
+    assert (first["status"], first["mode"], first["smoke"]["status"]) == ("ok", "native", "passed")
+    assert first["steps"][0] | {"seconds": 0} == first["steps"][0] | {
+        "id": "engine.fetch",
+        "status": "done",
+        "seconds": 0,
+    }
+    assert "<title>the dashboard</title>" in _page(first["endpoints"]["dashboard"])
+    asked = len(gate.asked)
+    again = cli.json("up", "--offline")
+    assert {s["action"] for s in again["steps"]} == {"unchanged"} and len(gate.asked) == asked
+    other = new_cli(
+        **{k: v for k, v in cli.env.items() if k in ("HOME", "OWLCLAW_UP_HATCHET_IMAGE")}, OWLCLAW_UP_ENGINE_DIR=""
+    )
+    assert other.json("plan")["steps"][0]["id"] != "engine.fetch", "every checkout finds it"
+
+
+def _page(url: str) -> str:
+    import httpx
+
+    return httpx.get(url.replace("localhost", "127.0.0.1"), trust_env=False).text
+
+
+def test_a_fetch_that_fails_moves_on(gate: Gate, published: str, new_cli: Callable[..., Cli]) -> None:
+    """Visibly; never where the mode was asked for, and never to `mock` where a durable one is required."""
+    gate.answer(403)
+    cli = new_cli(OWLCLAW_UP_HATCHET_IMAGE=gate.reference(published), OWLCLAW_UP_ENGINE_DIR="")
+    asked = cli.json("up", "--mode", "native", "--smoke", "none", code=3)
+    assert (asked["error"]["code"], asked["mode"]) == ("pull-login", "native")
+    assert cli.json("up", "--require", "durable", code=3)["error"]["code"] == "durable-required"
+    assert not (cli.root / ".owlclaw-up").exists() and not (cli.root / ".env").exists()
+    moved = cli.json("up", "--smoke", "none")
+    assert (moved["mode"], moved["status"]) == ("mock", "degraded")
+    assert [m["mode"] for m in moved["decision"]["moves"]] == ["native"]
+    assert "the registry refuses access" in moved["decision"]["moves"][0]["why"]
+    offline = new_cli(OWLCLAW_UP_ENGINE_DIR="").json("plan", "--offline")
+    assert offline["mode"] == "mock" and offline["decision"]["moves"] == []
 
 
 def test_a_mirror(registry: Registry, published: str) -> None:

@@ -72,6 +72,7 @@ def test_state_that_was_cut_off(standing: Patient) -> None:
         screen = standing.cli("doctor")
         assert screen.code == 1
         assert screen.stdout.splitlines()[0].startswith("x FAILURE environment.state: ")
+        assert screen.stdout.splitlines()[-1].endswith(": 1 failure")
     finally:
         state.write_bytes(whole)
     assert standing.well()
@@ -125,7 +126,22 @@ def test_a_proof_that_failed(standing: Patient) -> None:
     assert standing.finding("environment.proof").level == "ok"
 
 
-def test_something_in_the_way_that_has_no_check_of_its_own(standing: Patient) -> None:
-    """A server of another name that holds our databases: any precondition without a check is told all the same."""
+def test_another_one_at_work(standing: Patient) -> None:
     found = standing.finding("environment.up")
     assert (found.level, found.title) == ("ok", "an up could begin")
+    fault = Path(standing.cli.env["OWLCLAW_UP_ENGINE_DIR"]) / "fault"
+    fault.write_text("lite.no-dispatch")
+    other = standing.cli.start("smoke")
+    try:
+        deadline = time.monotonic() + 30
+        while not (standing.cli.root / ".owlclaw-up/lock.holder").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        found = standing.finding("environment.up")
+        assert (found.level, found.command) == ("info", "")
+        assert f"another owlclaw-up works in this project: owlclaw-up smoke, pid {other.pid}" in found.title
+        assert "an up would wait for it" in found.detail
+    finally:
+        other.send_signal(signal.SIGINT)
+        other.communicate(timeout=30)
+        fault.unlink()

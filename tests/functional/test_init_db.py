@@ -122,6 +122,8 @@ def test_up_takes_what_the_script_made_and_leaves_it(
     assert steps["database.owlclaw"] == "unchanged"
     assert mock_cli.dotenv()["DATABASE_URL"] == server.url("owlclaw", "owlclaw", "owlclaw", "postgresql+asyncpg")
     assert server.dump() == before
+    # These passwords are ordinary words, which no screen may lose.
+    assert "***" not in mock_cli("doctor", "--verbose").text
 
     # What it did not make, it does not remove.
     assert mock_cli("down", "--purge", "--yes").code == 0

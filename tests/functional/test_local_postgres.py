@@ -251,7 +251,7 @@ def test_up_makes_its_own_and_purge_leaves_the_server_as_it_was(cli: Cli, debian
     extensions = "select extname, pg_get_userbyid(extowner) from pg_extension where extname <> 'plpgsql'"
     assert server.sql(extensions, "owlclaw") == [("pgcrypto", "postgres")]
     assert server.sql(extensions, "hatchet") == [("btree_gist", "hatchet")]
-    (missing,) = (f for f in first["findings"] if f["id"] == "postgres.extension.vector")
+    (missing,) = (f for f in first["findings"] if f["id"] == "postgres.vector")
     major = server.sql("select current_setting('server_version_num')::int / 10000")[0][0]
     assert missing["level"] == "warn" and "vector" in missing["title"]
     assert f"postgresql-{major}-pgvector" in missing["hint"]

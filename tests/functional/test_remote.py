@@ -26,6 +26,7 @@ from owlclaw_up.project import open_project
 from owlclaw_up.token_claims import decode
 from owlclaw_up.tokens import rotate
 from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, free_port, processes_in, projects
+from tests.faults import Patient
 from tests.functional.servers import debian_server, tls_postgres
 from tests.functional.tls import Authority, Certificate, Loop, loop, own_address
 from tests.standin import install
@@ -242,6 +243,8 @@ def test_tls_with_a_root_of_ones_own_and_a_managed_postgres(server: Server, new_
         token = did(cli, status).token
         assert token is not None and token.accepted
         cli.assert_no_leak()
+        patient = Patient(cli)
+        assert patient.well(), patient.bad()
         did(cli, up, OWLCLAW_UP_MODE="mock")
         assert not {"HATCHET_CLIENT_TLS_ROOT_CA_FILE", "PGSSLROOTCERT"} & set(cli.dotenv())
         purge(cli)
@@ -585,6 +588,8 @@ def test_a_database_by_another_name_is_used_as_it_is(server: Server, remote: Cli
     made = did(remote, up, **given)
     assert made.endpoints["postgres"] == f"postgresql://app@localhost:{postgres.port}/production"
     assert did(remote, database_status, exit_code=0).data["database"]["databases"][0]["name"] == "production"
+    patient = Patient(remote)
+    assert patient.well(), patient.bad()
     purge(remote)
     both = remote("plan", "--json", **given, OWLCLAW_UP_ADMIN_URL=postgres.url())
     assert (both.code, both.json["error"]["code"]) == (2, "bad-setting") and "App-Secret-1" not in both.text

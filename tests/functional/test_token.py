@@ -8,92 +8,27 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import psutil
-import psycopg
 import pytest
 
-from owlclaw_up import dotenv_text
-from owlclaw_up.host.hatchet import HatchetEngine
-from owlclaw_up.model import Secret
-from owlclaw_up.token_claims import Claims, decode
-from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, free_port, projects
+from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, projects
+from tests.functional.tokens import (
+    OTHER_TENANT,
+    Stack,
+    claims_of,
+    expired,
+    forgotten,
+    of_another_tenant,
+    revoked,
+    without_a_port,
+)
 from tests.standin import install
 
-OTHER_TENANT = "11111111-2222-4333-8444-555555555555"
 ENGINES = ("stand-in", "real") if REAL_ENGINE_DIR else ("stand-in",)
-
-
-def claims_of(token: str) -> Claims:
-    claims = decode(token)
-    assert claims is not None
-    return claims
-
-
-@dataclass
-class Stack:
-    """A standing environment, and the ways to spoil its token."""
-
-    cli: Cli
-    engine: Path
-    before: bytes = field(default=b"", init=False)
-
-    def __post_init__(self) -> None:
-        self.cli.json("up", "--smoke", "none")
-        self.before = self.env_path.read_bytes()
-
-    @property
-    def env_path(self) -> Path:
-        return self.cli.root / ".env"
-
-    def put(self, **values: str) -> None:
-        """Put values into the dotenv file, as a user would."""
-        self.env_path.write_bytes(dotenv_text.edit(self.env_path.read_bytes(), values))
-
-    def use(self, token: str) -> None:
-        self.put(HATCHET_CLIENT_TOKEN=token, HATCHET_API_TOKEN=token)
-
-    def without(self, *keys: str) -> None:
-        lines = self.env_path.read_text().splitlines(keepends=True)
-        self.env_path.write_text("".join(line for line in lines if line.partition("=")[0] not in keys))
-
-    def process(self, key: str) -> psutil.Process:
-        return psutil.Process(self.cli.state["data"][key]["pid"])
-
-    def mint(self, *arguments: str, **changes: str) -> str:
-        """A token by the engine's own tool, with the running engine's environment."""
-        env = self.process("engine").environ() | changes
-        argv = [str(self.engine / "hatchet-admin"), "token", "create", *arguments]
-        return subprocess.run(argv, env=env, cwd="/", check=True, capture_output=True, text=True).stdout.strip()
-
-    def keysets(self) -> dict[str, str]:
-        argv = [str(self.engine / "hatchet-admin"), "keyset", "create-local-keys"]
-        said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
-        names = ("MASTER_KEYSET", "JWT_PRIVATE_KEYSET", "JWT_PUBLIC_KEYSET")
-        return {f"SERVER_ENCRYPTION_{n}": v for n, v in zip(names, said[1:6:2], strict=True)}
-
-    def sql(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        port, password = self.cli.state["ports"]["postgres"], self.cli.secrets["passwords"]["postgres"]
-        url = f"postgresql://postgres:{password}@127.0.0.1:{port}/hatchet"
-        with psycopg.connect(url, autocommit=True) as connection:
-            cursor = connection.execute(query.encode(), values)
-            return list(cursor.fetchall()) if cursor.description else []
-
-    def alive(self) -> set[str]:
-        """Ids of the tokens of ours that are not revoked."""
-        rows = self.sql("""select id::text from "APIToken" where name like 'owlclaw-up-%%' and not revoked""")
-        return {row[0] for row in rows}
-
-    def grpc(self, token: str) -> str:
-        address = f"localhost:{self.cli.state['ports']['grpc']}"
-        return HatchetEngine().grpc_version(address, Secret(token), 5.0).state
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -111,37 +46,6 @@ def spoiled(stack: Stack) -> Iterator[Stack]:
     yield stack
     stack.env_path.write_bytes(stack.before)
     (stack.cli.root / ".env.local").unlink(missing_ok=True)
-
-
-def expired(stack: Stack) -> None:
-    token = stack.mint("-e", "1s")
-    stack.use(token)
-    time.sleep(max(0.0, claims_of(token).expires - time.time() + 0.1))
-
-
-def of_another_tenant(stack: Stack) -> None:
-    made = json.dumps({"id": OTHER_TENANT, "slug": "other"})
-    stack.sql("""insert into "Tenant" select (jsonb_populate_record(t, %s::jsonb)).* from "Tenant" t
-                 where slug = 'default' on conflict do nothing""", made)  # fmt: skip
-    stack.use(stack.mint("--tenant-id", OTHER_TENANT))
-
-
-def forgotten(stack: Stack) -> None:
-    token = stack.mint()
-    stack.use(token)
-    assert stack.grpc(token) == "ok"
-    stack.sql('delete from "APIToken" where id = %s', claims_of(token).token_id)
-
-
-def revoked(stack: Stack) -> None:
-    token = stack.mint()
-    stack.use(token)
-    stack.sql('update "APIToken" set revoked = true where id = %s', claims_of(token).token_id)
-
-
-def without_a_port(stack: Stack) -> None:
-    stack.use(stack.mint(SERVER_GRPC_BROADCAST_ADDRESS=f"localhost:{free_port()}"))
-    stack.without("HATCHET_CLIENT_HOST_PORT")
 
 
 def shadowed(stack: Stack) -> None:
@@ -165,15 +69,15 @@ CASES: dict[str, tuple[Callable[[Stack], object], list[str], str]] = {
         lambda s: s.use(s.mint(SERVER_GRPC_BROADCAST_ADDRESS="elsewhere:7077")),
         ["token.good", "token.grpc-address", "token.differs"], "it says elsewhere:7077",
     ),
-    "another gRPC address, dialled": (without_a_port, ["engine.unreachable", "token.differs"], "breaks at gRPC; the engine is at"),
+    "another gRPC address, dialled": (without_a_port, ["engine.grpc", "token.differs"], "breaks at gRPC; the engine is at"),
     "database reset": (forgotten, ["token.database-reset", "token.differs"], "not on record"),
     "revoked": (revoked, ["token.revoked", "token.differs"], "was revoked"),
     "keys changed": (lambda s: s.use(s.mint(**s.keysets())), ["token.keys", "token.differs"], "signed with other keys"),
-    "wrong name": (lambda s: s.put(HATCHET_CLIENT_HOST_PORT="no-such-host.invalid:7077"), ["engine.unreachable"], "name resolution"),
-    "TLS": (lambda s: s.put(HATCHET_CLIENT_TLS_STRATEGY="tls"), ["engine.unreachable"], "the engine speaks plain text"),
+    "wrong name": (lambda s: s.put(HATCHET_CLIENT_HOST_PORT="no-such-host.invalid:7077"), ["engine.grpc"], "name resolution"),
+    "TLS": (lambda s: s.put(HATCHET_CLIENT_TLS_STRATEGY="tls"), ["engine.grpc"], "the engine speaks plain text"),
     "REST on the gRPC port": (
         lambda s: s.put(HATCHET_CLIENT_SERVER_URL=f"http://localhost:{s.cli.state['ports']['grpc']}"),
-        ["engine.unreachable"], "breaks at REST; the engine is at",
+        ["engine.api"], "breaks at REST; the engine is at",
     ),
     "shadowed": (shadowed, ["token.good", "token.malformed", "env.shadow"], "hatchet_client_token in .env.local, line 2"),
 }  # fmt: skip
@@ -222,7 +126,7 @@ def test_what_the_engine_s_troubles_are_called(stack: Stack) -> None:
 
     stack.process("engine").kill()
     gone = stack.cli.json("token", "check", code=1)
-    assert [f["id"] for f in gone["findings"]] == ["engine.stopped"]
+    assert [f["id"] for f in gone["findings"]] == ["engine.running"]
     stack.cli.json("up", "--smoke", "none")
     assert [f["id"] for f in stack.cli.json("token", "check")["findings"]] == ["token.good"]
     assert stack.cli.secrets["token"] == kept

@@ -20,6 +20,7 @@ fault                    what it does
 ``lite.never-ready``     ``/ready`` and ``/live`` answer 503 for ever
 ``lite.api-down``        ``/api/*`` on the runtime port answers 502 for ever; SERVER_PORT is not bound
 ``lite.no-grpc``         the gRPC port is never bound; everything else is well
+``lite.auth-disabled``   ``/api/v1/meta`` says so, as builds do that ask nobody for a token; it asks all the same
 ``lite.reject-tokens``   every token is refused: gRPC UNAUTHENTICATED, REST 403
 ``lite.no-dispatch``     runs are accepted and stay QUEUED
 ``lite.fail-runs``       what workers complete is taken for failed

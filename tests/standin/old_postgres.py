@@ -13,11 +13,11 @@ from types import TracebackType
 VERSION = "13.9 (Debian 13.9-0+deb11u1)"
 _INT4, _TEXT, _BOOL, _TEXT_ARRAY = 23, 25, 16, 1009
 # server_version_num, server_version, user, superuser, createdb, createrole, timezone, listen_addresses,
-# max_connections, extensions, system identifier
+# max_connections, extensions, system identifier, read-only
 _ROW = (
     (_INT4, "130009"), (_TEXT, VERSION), (_TEXT, "postgres"), (_BOOL, "t"), (_BOOL, "t"), (_BOOL, "t"),
     (_TEXT, "Etc/UTC"), (_TEXT, "localhost"), (_INT4, "100"), (_TEXT_ARRAY, "{btree_gist,pgcrypto}"),
-    (_TEXT, "6999999999999999999"),
+    (_TEXT, "6999999999999999999"), (_TEXT, "off"),
 )  # fmt: skip
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 

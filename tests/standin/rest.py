@@ -15,7 +15,7 @@ import psycopg
 from .authority import Authority, bearer
 from .golang import DurationError, parse_duration
 from .later import LaterApi
-from .misbehave import version
+from .misbehave import fault, version
 from .store import Run, Store, Worker, rfc3339
 from .tokens import TokenRefusedError, server_url
 from .web import Request, Response
@@ -164,7 +164,7 @@ class RestApi:
                 "allowInvites": True,
                 "allowSignup": _true("SERVER_ALLOW_SIGNUP", "t"),
                 "auth": {"schemes": ["basic"]},
-                "authDisabled": False,
+                "authDisabled": fault("lite.auth-disabled"),
                 "observabilityEnabled": False,
                 "prometheusServerEnabled": False,
                 "pylonAppId": "",

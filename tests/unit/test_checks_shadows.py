@@ -130,7 +130,7 @@ class TestFindings:
     def test_a_key_that_stands_twice(self) -> None:
         lines = [place("DATABASE_URL", v, ".env", n) for n, v in ((1, "old"), (4, "older"), (9, "d"))]
         assert self.said(written=tuple(lines)) == [
-            ["env.shadow", "warn", ".env has more than one DATABASE_URL: the last one counts (line 9)",
+            ["env.duplicates", "warn", ".env has more than one DATABASE_URL: the last one counts (line 9)",
              "nobody reads lines 1, 4", "remove lines 1, 4 of .env", ""],
         ]  # fmt: skip
         assert self.said(written=(place("DATABASE_URL", "d", ".env", 1), lines[2])) == []

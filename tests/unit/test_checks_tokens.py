@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from owlclaw_up.checks.tokens import dials, token_findings, tokens_in_use
-from owlclaw_up.facts.tokens import Dials, EngineSight, TokenFacts, TokenUse
+from owlclaw_up.checks.tokens import token_findings
+from owlclaw_up.facts.tokens import Dials, EngineSight, TokenFacts, TokenUse, dials, tokens_in_use
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
 from owlclaw_up.host.base import GrpcLook, RestLook, TokenRow
 from owlclaw_up.model import Absent, Found, Secret, Unknown
@@ -76,9 +76,9 @@ def test_a_good_one() -> None:
         ({**REFUSED, "iat": int(NOW) + 90}, "token.clock"),
         ({**REFUSED, "row": AWAY}, "token.refused"),
         ({"rest": RestLook("refused-token", 403, "token")}, "token.rest"),
-        ({"rest": RestLook("unavailable", None, "REST", "refused")}, "engine.unreachable"),
-        ({"rest": RestLook("failed", 502, "REST", "")}, "engine.unreachable"),
-        ({"grpc": GrpcLook("unavailable", hop="gRPC", detail="x")}, "engine.unreachable"),
+        ({"rest": RestLook("unavailable", None, "REST", "refused")}, "engine.api"),
+        ({"rest": RestLook("failed", 502, "REST", "")}, "engine.api"),
+        ({"grpc": GrpcLook("unavailable", hop="gRPC", detail="x")}, "engine.grpc"),
     ],
 )
 def test_what_is_wrong(values: dict[str, Any], wrong: str) -> None:
@@ -91,9 +91,9 @@ def test_what_is_wrong(values: dict[str, Any], wrong: str) -> None:
         ({"reaches_database": False, "tenant_known": AWAY}, {**REFUSED, "row": AWAY}, ["engine.database"]),
         # It remembers the token for some seconds.
         ({"reaches_database": False, "tenant_known": AWAY}, {"row": AWAY}, ["engine.database"]),
-        ({"state": "stopped", "reaches_database": None}, {"grpc": GrpcLook("unavailable")}, ["engine.stopped"]),
+        ({"state": "stopped", "reaches_database": None}, {"grpc": GrpcLook("unavailable")}, ["engine.running"]),
         # What is certain without the engine is said all the same.
-        ({"state": "stopped"}, {"exp": int(NOW) - 1}, ["token.expired", "engine.stopped"]),
+        ({"state": "stopped"}, {"exp": int(NOW) - 1}, ["token.expired", "engine.running"]),
         ({"tenant_known": Found(False)}, {**REFUSED, "row": Absent("not there")}, ["token.database-reset"]),
         # Our own login does not work, which says nothing of the engine's record.
         ({"tenant_known": AWAY}, {"row": AWAY}, ["token.good"]),

@@ -71,7 +71,7 @@ TABLE: list[tuple[ClientError, str, int, str, str]] = [
     (BadRunId("'x'"), "bad-run-id", 2, "'x' is no id of a run: a UUID is wanted", "str(run)"),
     (ServerGone("h:1", "gRPC", "why"), "server-gone", 4, "the engine at h:1 does not answer (gRPC): why", "owlclaw-up status"),
     (ServerGone("h:1", "TLS", "why"), "server-gone", 4, "(TLS)", "HATCHET_CLIENT_TLS_STRATEGY=none"),
-    (ServerGone("h:1", "proxy", "why"), "server-gone", 4, "(proxy)", "NO_PROXY"),
+    (ServerGone("h:1", "proxy", "why"), "server-gone", 4, "(proxy)", "no_proxy"),
     (ServerGone("h:1", "name resolution", "why"), "server-gone", 4, "(name resolution)", "HATCHET_CLIENT_HOST_PORT"),
     (ServerGone("h:1", "REST", "why"), "server-gone", 4, "(REST)", "HATCHET_CLIENT_SERVER_URL"),
     (TokenRefused("h:1", ".env:3"), "token-refused", 4, "h:1 refuses the token (from .env:3)", "owlclaw-up token check"),

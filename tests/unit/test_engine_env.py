@@ -194,6 +194,7 @@ HEALTHY = [
     "created tenant 707d0855-80ab-4e1f-a156-f1c4546cbf52",
     "2026/11/23 01:16:12 cleaning up server config",
     "v0.99.1",
+    "2026/11/26 02:29:22 http: proxy error: dial tcp 127.0.0.1:18884: connect: connection refused",
     "",
 ]
 

@@ -253,7 +253,7 @@ class TestDatabase:
         self, extension: str, refusal: ServerRefusal | None, detail: str, hint: str
     ) -> None:
         finding = missing_extension(["owlclaw", "owlclaw_test"], extension, 16, refusal)
-        assert finding.id == f"postgres.extension.{extension}"
+        assert finding.id == ("postgres.vector" if extension == "vector" else "postgres.extension")
         assert finding.title == f"extension {extension} is not in database owlclaw and owlclaw_test"
         assert (finding.detail, finding.level) == (detail, "warn")
         assert hint in finding.hint
