@@ -20,6 +20,7 @@ from owlclaw_up.engine_upgrade import settle
 from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
+from owlclaw_up.facts.remote import given_login
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.last_up import UpRecord
@@ -44,12 +45,12 @@ from owlclaw_up.model import (
 )
 from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
-from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
+from owlclaw_up.project import NoEnvironment, Project, dashboard_login, endpoints, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import EngineSpec, NativeEngine, RemoteLogin, StackSpec
+from owlclaw_up.spec import EngineSpec, NativeEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Step
@@ -296,7 +297,7 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
         with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
             # A server elsewhere may be away for good: nothing is asked of it to stop what runs here.
             facts = gather(project.host, project.settings, project.ledger, without=("remote",))
-            todo = plan(removals(project.ledger, purge=purge, login=_remote_login(project)), facts)
+            todo = plan(removals(project.ledger, purge=purge, login=given_login(project.settings)), facts)
             for step in todo.planned:
                 if step.change.action is Action.UNCHANGED and step.change.reason:
                     listener(Note(f"{step.title}: {step.change.summary} ({step.change.reason})"))
@@ -311,11 +312,6 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
         "down", "ok", 0, Mode(mode) if mode else None, steps=tuple(reports), seconds=clock.monotonic() - begun,
         project=project.root, data={"purge": purge, "nothing": False},
     )  # fmt: skip
-
-
-def _remote_login(project: Project) -> RemoteLogin | None:
-    email, password = project.settings.remote_login.value, project.settings.remote_password.value
-    return RemoteLogin(email, password) if email and password else None
 
 
 def reset(project: Project, listener: Listener = silent) -> Outcome:
@@ -382,16 +378,6 @@ def variables(project: Project) -> dict[str, str]:
     project = dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))
     spec = prepare(project).spec
     return env_values(spec, project.ledger.vault.token if spec.engine else "")
-
-
-def endpoints(spec: StackSpec) -> dict[str, str]:
-    """Where things answer; no passwords."""
-    host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
-    application = spec.application
-    urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
-    if spec.engine is None:
-        return urls
-    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
 
 
 def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:

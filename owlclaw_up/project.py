@@ -15,7 +15,7 @@ from owlclaw_up.receipts import Ledger
 from owlclaw_up.redaction import Redactor
 from owlclaw_up.remote_settings import with_remote
 from owlclaw_up.settings import SECRETS, DatabaseSetting, Settings, application_database, find_project, load
-from owlclaw_up.spec import ADMIN_EMAIL
+from owlclaw_up.spec import ADMIN_EMAIL, StackSpec
 
 
 class NoEnvironment(PreconditionError):
@@ -74,6 +74,16 @@ def dashboard_login(project: Project) -> Login | None:
     """The login of the dashboard, where one was made."""
     password = project.ledger.vault.passwords.get("dashboard")
     return Login(ADMIN_EMAIL, Secret(password)) if password else None
+
+
+def endpoints(spec: StackSpec) -> dict[str, str]:
+    """Where things answer; no passwords."""
+    host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
+    application = spec.application
+    urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
+    if spec.engine is None:
+        return urls
+    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
 
 
 def relative(project: Project, path: Path) -> str:

@@ -49,10 +49,14 @@ def _of_one(use: TokenUse, facts: TokenFacts) -> list[Finding]:
     if not any(f.level == "fail" for f in findings):
         findings += _warnings(use, facts, where)
     if not use.shadow and facts.kept and use.token != facts.kept:
+        # Of a server elsewhere it is the user who says which token counts.
+        takes = (
+            "takes it instead, where no setting gives one" if facts.engine.elsewhere else "writes the kept one over it"
+        )
         findings.append(
             Finding(
                 "token.differs", "warn", f"the token {where} is not the one that owlclaw-up keeps",
-                "the next owlclaw-up writes the kept one over it", _AGAIN, _AGAIN,
+                f"the next owlclaw-up {takes}", _AGAIN, _AGAIN,
             )
         )  # fmt: skip
     return findings

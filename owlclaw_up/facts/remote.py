@@ -183,13 +183,18 @@ def resolve(host: Host, settings: Settings, ledger: Ledger) -> RemoteTarget:
     strategy, tls_from = _strategy(settings, place, grpc.value)
     if same is not None and not settings.remote_tls.value and tls_from == "default":
         strategy, tls_from = ("tls" if same.tls else "none"), KEPT
-    email, password = settings.remote_login.value, settings.remote_password.value
     made = bool(claims and ledger.receipts(TOKEN, id=claims.token_id))
     return RemoteTarget(
         Secret(place.text) if place.text else None, place.origin, made, claims, place.trouble,
         Sourced(url.value.rstrip("/"), url.source, url.origin), grpc, Tls(root_ca, name) if strategy == "tls" else None,
-        tls_from, root_ca, email, RemoteLogin(email, password) if email and password else None,
+        tls_from, root_ca, settings.remote_login.value, given_login(settings),
     )  # fmt: skip
+
+
+def given_login(settings: Settings) -> RemoteLogin | None:
+    """The login to a server elsewhere, where it is given whole."""
+    email, password = settings.remote_login.value, settings.remote_password.value
+    return RemoteLogin(email, password) if email and password else None
 
 
 def _strategy(settings: Settings, place: _Place, address: str) -> tuple[str, str]:

@@ -166,6 +166,13 @@ def test_a_token_that_the_server_refuses(patient: Patient, server: Stack) -> Non
     assert token not in str(outcome)
 
 
+def test_another_good_token_is_taken_by_the_next_up(patient: Patient, server: Stack) -> None:
+    token = server.mint()
+    put(patient, HATCHET_CLIENT_TOKEN=token, HATCHET_API_TOKEN=token)
+    finding = patient.finding("token.differs")
+    assert finding.level == "warn" and "takes it instead" in finding.detail
+
+
 def test_a_token_near_its_end(patient: Patient, server: Stack) -> None:
     token = server.mint("-e", "72h")
     finding = patient.finding("remote.token-expires", env={"OWLCLAW_UP_REMOTE_TOKEN": token})

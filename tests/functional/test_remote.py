@@ -327,6 +327,8 @@ def test_from_native_to_remote_and_back(server: Server, new_cli: Callable[..., C
     did(cli, up, OWLCLAW_UP_MODE="remote", OWLCLAW_UP_REMOTE_TOKEN_FILE="token")
     assert not any(p.pid == engine for p in processes_in(cli.root)), "the engine of before is stopped"
     assert cli.dotenv()["HATCHET_CLIENT_SERVER_URL"] == server.url
+    patient = Patient(cli)
+    assert patient.well(), patient.bad()
     did(cli, up, OWLCLAW_UP_MODE="native")
     assert kept_token(cli) != server.token and not server.revoked(server.token)
     token = did(cli, status).token

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from owlclaw_up import remote_design
+from owlclaw_up.checks.preconditions import check_of
 from owlclaw_up.errors import RemoteUnusable
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import GrpcLook, RestLook, Tls
@@ -119,3 +122,10 @@ def test_a_good_server_may_still_be_warned_of() -> None:
     assert told(TOKEN, Tls()) == set()
     assert told(TOKEN, None) == {"remote.plain"}
     assert told(make_token(exp=int(NOW) + 3 * 86400), None) == {"remote.plain", "remote.token-expires"}
+
+
+def test_the_doctor_has_a_check_for_each_of_them() -> None:
+    codes = set(re.findall(r'"(remote-[a-z-]+)"', Path(remote_design.__file__).read_text(encoding="utf-8")))
+    assert len(codes) > 15
+    for code in codes:
+        assert check_of(RemoteUnusable(code, "", hint="")).startswith("remote."), code
