@@ -37,10 +37,13 @@ def _rights(
             title = f"role {wanted.role} may not read what is in its database {name}"
             yield Seen(level, title, inside.detail, "give it what is there", command)
         return
+    if inside is None or wanted.given:
+        # Who makes what in a database that was given is its owner's affair.
+        return
     missing = []
-    if inside is not None and not inside.creates_in_database and not wanted.given:
+    if not inside.creates_in_database:
         missing.append((f"schemas in database {name}", f"GRANT CREATE ON DATABASE {sql_name(name)} TO {role}"))
-    if inside is not None and not inside.creates_in_public:
+    if not inside.creates_in_public:
         missing.append((f"tables in schema public of {name}", f"GRANT USAGE, CREATE ON SCHEMA public TO {role}"))
     if missing:
         yield Seen(
