@@ -130,7 +130,8 @@ def gather(
         without: names of probes that are not run.
         patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
-    every = _probes(host, settings, ledger, lambda name: min(DEADLINES.get(name, DEADLINE), patience(name)) - _SPARE)
+    owner_seconds = min(DEADLINE, patience("ports")) - _SPARE
+    every = _probes(host, settings, ledger, owner_seconds, brief=patience("remote") < math.inf)
     wanted = {*(only or every.keys() - ON_REQUEST), *also} - {*without}
     probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
@@ -183,22 +184,22 @@ def _once(question: Callable[[], T]) -> Callable[[], T]:
 
 
 def _probes(
-    host: Host, settings: Settings, ledger: Ledger, seconds: Callable[[str], float]
+    host: Host, settings: Settings, ledger: Ledger, owner_seconds: float, *, brief: bool
 ) -> dict[str, Callable[[], Fact[Any]]]:  # fmt: skip
     """Every probe by its name.
 
     Args:
-        seconds: by name, what a probe that may take long has.
+        brief: whether a server elsewhere that is slow is one that does not answer.
     """
     docker = _once(lambda: look_at_docker(host, settings, ledger))
     return {
-        "stack": lambda: Found(look_at_stack(host, settings, ledger, seconds("stack"))),
+        "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,
         "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),
-        "ports": lambda: Found(look_at_ports(host, settings, ledger, seconds("ports"))),
+        "ports": lambda: Found(look_at_ports(host, settings, ledger, owner_seconds)),
         "platform": lambda: Found(look_at_platform(ledger.project)),
         "dotenv": lambda: Found(look_at_dotenv(host, ledger.project / settings.env_file.value)),
         "shadows": lambda: Found(look_for_shadows(host, settings, ledger.project)),
@@ -206,12 +207,12 @@ def _probes(
         "proxies": lambda: Found(look_at_proxies(host.environ)),
         "leftovers": lambda: Found(look_for_leftovers(host, settings, ledger)),
         "web": lambda: look_at_web(host, ledger),
-        "remote": lambda: look_at_remote(host, settings, ledger, seconds("remote")),
+        "remote": lambda: look_at_remote(host, settings, ledger, brief=brief),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
         "inside": lambda: look_at_inside(host, settings, ledger),
         "engine_health": lambda: look_at_engine_health(host, ledger),
         "message_queue": lambda: look_at_message_queue(settings),
-        "tokens": lambda: look_for_tokens(host, settings, ledger, seconds("tokens")),
+        "tokens": lambda: look_for_tokens(host, settings, ledger),
         "python": lambda: look_at_python(host, ledger.project),
         "resources": lambda: Found(look_at_resources(ledger)),
         "usage": lambda: Found(look_at_usage(ledger)),

@@ -30,26 +30,25 @@ from owlclaw_up.token_claims import Claims, decode, is_placeholder, renewal_due
 # Receipts of the tokens that we made by a login.
 TOKEN = "remote-token"  # noqa: S105 - a kind of receipt
 KEPT = "kept by owlclaw-up"
-# Seconds, of one call, and of each step of a look at what is wrong with it.
-_GRPC_SECONDS, _REST_SECONDS, _REACH_SECONDS = 5.0, 4.0, 3.0
-# What each may take at most of the time that there is: REST takes it twice, for connecting and for reading.
-_GRPC_PART, _REST_PART, _REACH_PART = 0.5, 0.3, 0.35
 
 
 @dataclass(frozen=True)
 class _Patience:
-    """Seconds for each call."""
+    """Seconds, of one call, and of each step of a look at what is wrong with it. REST takes its own twice: to connect, to read."""
 
     grpc: float
     rest: float
     reach: float
 
 
-def look_at_remote(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Fact[RemoteLook]:
+_USUAL, _BRIEF = _Patience(5.0, 4.0, 3.0), _Patience(1.5, 1.0, 0.9)
+
+
+def look_at_remote(host: Host, settings: Settings, ledger: Ledger, *, brief: bool) -> Fact[RemoteLook]:
     """Which server is meant, and what it answers; `Absent` where the mode is another one.
 
     Args:
-        seconds: for the calls with a token, together with a look at what is wrong with them.
+        brief: whether one that is slow is one that does not answer.
     """
     if settings.mode.value is not Mode.REMOTE:
         return Absent("it is used only when asked for: it wants a server of yours", "owlclaw-up --mode remote")
@@ -60,11 +59,7 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger, seconds: floa
     if settings.offline.value and not (_is_here(url) and on_this_machine(address.rpartition(":")[0].strip("[]"))):
         return Found(RemoteLook(target, now, offline=True))
     due = target.made and claims is not None and renewal_due(claims, now, settings.token_lifetime.value * 3600.0)
-    patience = _Patience(
-        min(_GRPC_SECONDS, _GRPC_PART * seconds),
-        min(_REST_SECONDS, _REST_PART * seconds),
-        min(_REACH_SECONDS, _REACH_PART * seconds),
-    )
+    patience = _BRIEF if brief else _USUAL
     answers = ask(
         {"grpc": lambda: _ask_grpc(host, target, now, patience), "rest": lambda: _ask_rest(host, target, now, patience)}
     )

@@ -27,17 +27,17 @@ _GRPC_SECONDS = 1.5
 _REST_PART, _GRPC_PART = 0.4, 0.55
 
 
-def look_at_stack(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> StackLook:
+def look_at_stack(host: Host, settings: Settings, ledger: Ledger, *, brief: bool) -> StackLook:
     """Our server, databases, logins, engine and token, as far as they were set up; server and engine side by side.
 
     Args:
-        seconds: for an engine elsewhere, at most.
+        brief: wait no longer for an engine elsewhere than for one of ours.
     """
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
     seen, place = _EngineSeen(_kept_token(ledger)), engine_place(ledger)
-    elsewhere = min(_ELSEWHERE_SECONDS, seconds)
+    elsewhere = _ENGINE_SECONDS if brief else _ELSEWHERE_SECONDS
 
     def engine() -> None:
         seen.process, seen.ready, seen.answers = look_at_engine(host, ledger, _REST_PART * elsewhere)

@@ -27,7 +27,7 @@ TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")
 # A token, the places from which a program gets it, and whether they win over the dotenv file.
 InUse = tuple[Secret, tuple[EnvPlace, ...], bool]
 # Seconds for all questions, which are asked side by side; and where the engine is reached over a network.
-_ALL, ELSEWHERE = 2.0, 6.0
+_ALL, _ELSEWHERE = 2.0, 6.0
 # What one of them may take of that; REST takes it twice, for connecting and for reading.
 _QUESTION_PART, _REST_PART = 0.75, 0.4
 
@@ -145,25 +145,25 @@ def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
     )  # fmt: skip
 
 
-def look_for_tokens(host: Host, settings: Settings, ledger: Ledger, seconds: float) -> Fact[TokenFacts]:
+def look_for_tokens(host: Host, settings: Settings, ledger: Ledger) -> Fact[TokenFacts]:
     """The tokens that programs of this project would use now, as far as the environment has an engine."""
     mode = ledger.state.mode
     if mode in ("", Mode.MOCK.value) or (mode != Mode.REMOTE.value and not ledger.recall("engine")):
         return Absent("no engine was set up here yet")
     places, names = look_for_shadows(host, settings, ledger.project), settings.env_names.value
-    return Found(look_at_tokens(host, settings, ledger, tokens_in_use(places, names), dials(places, names), seconds))
+    return Found(look_at_tokens(host, settings, ledger, tokens_in_use(places, names), dials(places, names), _ALL))
 
 
 def look_at_tokens(
-    host: Host, settings: Settings, ledger: Ledger, found: Sequence[InUse], where: Dials, seconds: float = ELSEWHERE
+    host: Host, settings: Settings, ledger: Ledger, found: Sequence[InUse], where: Dials, elsewhere: float = _ELSEWHERE
 ) -> TokenFacts:  # fmt: skip
     """Ask the database and the engine about every token that programs use, side by side.
 
     Args:
-        seconds: for an engine elsewhere, at most.
+        elsewhere: seconds for all of it, of an engine that is not ours.
     """
     place = engine_place(ledger) or EnginePlace("", "", TENANT_ID)
-    end = min(seconds, ELSEWHERE) if place.elsewhere else _ALL
+    end = elsewhere if place.elsewhere else _ALL
     question, of_rest = _QUESTION_PART * end, (_REST_PART if place.elsewhere else _QUESTION_PART) * end
     claims = [decode(token.reveal()) for token, _, _ in found]
     ids = tuple(c.token_id for c in claims if c is not None)
