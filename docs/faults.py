@@ -27,6 +27,7 @@ _FAMILIES = {
     "engine": "The engine",
     "env": "The dotenv file",
     "network": "The network",
+    "remote": "A server elsewhere",
     "sdk": "hatchet-sdk",
     "token": "Tokens",
     "environment": "The environment",

@@ -257,8 +257,10 @@ def _dashboard(situation: Situation) -> Answer:
     if look.headless:
         return Answer(False, "a placeholder: the engine has no static-assets/", NAME_ENGINE)
     if not look.html:
-        return Answer(False, f"port {look.port} says {look.status or 'nothing'}, and gives no page", _UP)
-    return Answer(True, f"http://localhost:{look.port} gives a page, its API answers", proved=True)
+        return Answer(
+            False, f"{look.url or f'port {look.port}'} says {look.status or 'nothing'}, and gives no page", _UP
+        )
+    return Answer(True, f"{look.url or f'http://localhost:{look.port}'} gives a page, its API answers", proved=True)
 
 
 CAPABILITIES = (

@@ -100,9 +100,13 @@ def _role(chosen: Chosen, role: str) -> dict[str, Any]:
 
 def _hatchet(project: Project, chosen: Chosen) -> dict[str, Any]:
     """The version of Hatchet's migrations there, and the one that the engine of this project left."""
+    seen = chosen.on_server.databases.get(HATCHET_DATABASE)
+    if seen is None:
+        # In `remote` it is somebody else's.
+        return {"version": None, "expected": None, "engine": None}
     kept = project.ledger.recall("engine")
     return {
-        "version": chosen.on_server.databases[HATCHET_DATABASE].migration,
+        "version": seen.migration,
         "expected": kept.get("migration"),
         "engine": kept.get("migrated_by"),
     }

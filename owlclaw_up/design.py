@@ -25,6 +25,7 @@ from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
 from owlclaw_up.modes import MODES, usable_engine
 from owlclaw_up.receipts import Ledger
+from owlclaw_up.remote_design import remote_engine
 from owlclaw_up.server_choice import of_role_refusal
 from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
 from owlclaw_up.spec import (
@@ -40,6 +41,7 @@ from owlclaw_up.spec import (
     NativeEngine,
     Ports,
     PostgresSpec,
+    RemoteEngine,
     StackSpec,
 )
 from owlclaw_up.upgrade_record import refuse_older
@@ -71,6 +73,7 @@ def design(
 
     Raises:
         PortTaken, PortDenied, NoFreePort: a public port cannot be had.
+        RemoteUnusable: in `remote`, the server cannot be used as it is given.
         RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
     """
     refuse_elsewhere(settings, decision.mode)
@@ -80,9 +83,13 @@ def design(
         learn_by_hand(facts, ledger)
     ports = _ports(facts, settings, ledger, server, decision.mode)
     postgres = _postgres_spec(facts, server, ports, ledger, decision.mode)
+    if settings.remote_database_url.value is not None and decision.mode is Mode.REMOTE:
+        postgres = dataclasses.replace(postgres, given=True)
     databases = database_specs(wanted_databases(settings), ledger, on_server)
-    engine_spec: EngineSpec | None = None
-    if MODES[decision.mode].durable:
+    engine_spec: EngineSpec | RemoteEngine | None = None
+    if decision.mode is Mode.REMOTE:
+        engine_spec = remote_engine(facts, settings)
+    elif MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
         shares = pool_shares(facts, settings, ledger, decision.mode, postgres.max_connections)
         told: dict[str, Any] = {
@@ -198,6 +205,8 @@ def port_needed(purpose: str, mode: Mode, own_server: bool) -> bool:
     """Whether something of ours shall listen on the port of that purpose."""
     if purpose == "postgres":
         return own_server
+    if mode is Mode.REMOTE:
+        return False
     # A container has inner ports of its own; in `hatchet-only` it may have to share this machine's.
     return MODES[mode].durable and (purpose not in INNER_PORTS or mode is not Mode.FULL)
 
@@ -263,10 +272,14 @@ def database_specs(
             words = login.refusal.detail if login.refusal else ""
             raise RolePasswordUnknown(wanted.role, wanted.name, where, ledger.secrets_path, words)
         seen = on_server.databases.get(wanted.name)
-        if seen is not None and seen.exists and seen.owner != wanted.role:
+        if seen is not None and seen.exists and seen.owner != wanted.role and not wanted.given:
             raise DatabaseNotOurs(wanted.name, seen.owner, wanted.role, where)
         password = login.password if login is not None and login.password else ledger.password(wanted.role)
-        specs.append(DatabaseSpec(wanted.name, wanted.role, password, wanted.extensions))
+        specs.append(
+            DatabaseSpec(
+                wanted.name, wanted.role, password, wanted.extensions, utc=not wanted.given, given=wanted.given
+            )
+        )
     return tuple(specs)
 
 

@@ -11,7 +11,7 @@ from owlclaw_up.host.base import Deadline
 from owlclaw_up.model import Finding, Listener, StepReport
 from owlclaw_up.planner import plan
 from owlclaw_up.project import Project
-from owlclaw_up.spec import StackSpec
+from owlclaw_up.spec import EngineSpec, StackSpec
 from owlclaw_up.steps.upgrade import TakeBack, end_upgrade, way_back
 from owlclaw_up.upgrade_record import DUMPING, SERVING, OpenUpgrade, open_upgrade
 
@@ -42,7 +42,7 @@ def settle(
         listener: of steps; the log among it.
     """
     begun = open_upgrade(project.ledger, spec.postgres)
-    if begun is None or spec.engine is None:
+    if begun is None or not isinstance(spec.engine, EngineSpec):
         return Settled(error)
     if error is None and not disproved:
         end_upgrade(project.ledger)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from owlclaw_up.checks import CHECKS
 from owlclaw_up.checks.base import Evidence
-from owlclaw_up.checks.network import proxy_finding
+from owlclaw_up.checks.network import dials_here, proxy_finding
 from owlclaw_up.checks.preconditions import refuse
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
@@ -20,6 +20,7 @@ from owlclaw_up.engine_upgrade import settle
 from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
+from owlclaw_up.facts.remote import given_login
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.last_up import UpRecord
@@ -44,10 +45,12 @@ from owlclaw_up.model import (
 )
 from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
-from owlclaw_up.project import NoEnvironment, Project, dashboard_login, failure, open_project, relative
+from owlclaw_up.project import NoEnvironment, Project, dashboard_login, endpoints, failure, open_project, relative
 from owlclaw_up.receipts import Ledger, now_text, project_lock
+from owlclaw_up.remote_design import remote_findings
+from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import APPLICATION_DATABASE, NativeEngine, StackSpec
+from owlclaw_up.spec import EngineSpec, NativeEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Step
@@ -114,6 +117,9 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
         UpError: a precondition is not met.
     """
     settings, ledger = project.settings, project.ledger
+    elsewhere = found(facts.remote)
+    if elsewhere is not None and elsewhere.target.token is not None:
+        project.redact.add(elsewhere.target.token.reveal())
     decision = choose(facts, settings, ledger, moves)
     server = choose_server(facts, settings, ledger, decision.mode)
     on_server = facts.our_stack.on_server
@@ -257,7 +263,7 @@ def _apply_up(
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
         relative(project, spec.env_path), seconds(), smoke, findings,
-        login=dashboard_login(project) if spec.engine else None, project=project.root, data={"notes": notes},
+        login=dashboard_login(project) if isinstance(spec.engine, EngineSpec) else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
 
 
@@ -289,8 +295,9 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
     try:
         deadline = Deadline(project.settings.timeout.value, clock)
         with project_lock(project.ledger, "down", deadline.left(), lambda text: listener(Note(text))):
-            facts = gather(project.host, project.settings, project.ledger)
-            todo = plan(removals(project.ledger, purge=purge), facts)
+            # A server elsewhere may be away for good: nothing is asked of it to stop what runs here.
+            facts = gather(project.host, project.settings, project.ledger, without=("remote",))
+            todo = plan(removals(project.ledger, purge=purge, login=given_login(project.settings)), facts)
             for step in todo.planned:
                 if step.change.action is Action.UNCHANGED and step.change.reason:
                     listener(Note(f"{step.title}: {step.change.summary} ({step.change.reason})"))
@@ -309,10 +316,15 @@ def down(project: Project, listener: Listener = silent, *, purge: bool = False) 
 
 def reset(project: Project, listener: Listener = silent) -> Outcome:
     """`down --purge`, then `up`."""
+    try:
+        settings = carried(project.settings, project.ledger)
+    except UpError as error:
+        return failure(project, "reset", error, 0.0)
     outcome = down(project, listener, purge=True)
     if outcome.exit_code:
         return dataclasses.replace(outcome, command="reset")
-    project = dataclasses.replace(project, ledger=Ledger(project.root, project.host.files, project.host.clock))
+    ledger = Ledger(project.root, project.host.files, project.host.clock)
+    project = dataclasses.replace(project, ledger=ledger, settings=settings)
     return up(project, listener, command="reset")
 
 
@@ -368,16 +380,6 @@ def variables(project: Project) -> dict[str, str]:
     return env_values(spec, project.ledger.vault.token if spec.engine else "")
 
 
-def endpoints(spec: StackSpec) -> dict[str, str]:
-    """Where things answer; no passwords."""
-    host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
-    application = spec.database(APPLICATION_DATABASE)
-    urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
-    if spec.engine is None:
-        return urls
-    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
-
-
 def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:
     if spec.smoke == "none":
         return Smoke("none", "skipped")
@@ -401,7 +403,8 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     """Values elsewhere that win over the dotenv file, and proxies that catch a worker's gRPC."""
     wanted = env_values(spec, project.ledger.vault.token if spec.engine else "")
     findings = list(shadow_findings(found(facts.shadows) or EnvPlaces(), spec.env_path, wanted))
-    caught = proxy_finding(found(facts.proxies) or {}) if spec.engine else None
+    findings += remote_findings(facts, spec.remote) if spec.remote else []
+    caught = proxy_finding(found(facts.proxies) or {}) if spec.engine and dials_here(spec.grpc_address) else None
     if caught is not None:
         findings.append(caught)
     return tuple(findings)

@@ -261,6 +261,14 @@ class EngineUnusable(PreconditionError):
         self.code = code
 
 
+class RemoteUnusable(PreconditionError):
+    """The server that mode `remote` is given cannot be used as it is given; `code` says which of its faults it is."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
 class MigrationsUnusable(PreconditionError):
     """The application's migrations cannot be run; nothing was changed. `code` says which of their faults it is."""
 

@@ -15,7 +15,7 @@ from owlclaw_up.helm_values import CHARTS, HelmExport, secret, values
 from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Finding, Mode, Outcome
 from owlclaw_up.project import NoEnvironment, Project, relative
-from owlclaw_up.spec import HATCHET_DATABASE, NativeEngine, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, NativeEngine, StackSpec
 from owlclaw_up.steps.engine_env import IDENTITY
 
 _FOLDER = "helm"
@@ -114,12 +114,13 @@ def _export(project: Project, wish: HelmWish) -> HelmExport:
     if not state.mode:
         raise NoEnvironment(project.root)
     missing = [name for name in IDENTITY if not identity.get(name)]
-    if state.mode == Mode.MOCK.value or missing:
-        why = "mode mock has no engine" if state.mode == Mode.MOCK.value else "its keys are not kept here"
+    no_engine = {Mode.MOCK.value: "mode mock has no engine", Mode.REMOTE.value: "the engine runs elsewhere"}
+    if state.mode in no_engine or missing:
+        why = no_engine.get(state.mode, "its keys are not kept here")
         raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", "owlclaw-up --mode native")
     kept = dataclasses.replace(project.settings.mode, value=Mode(state.mode))
     spec = prepare(dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))).spec
-    assert spec.engine is not None
+    assert isinstance(spec.engine, EngineSpec)
     login = spec.login(spec.database(HATCHET_DATABASE))
     secrets = {
         "DATABASE_URL": url_of(login).reveal(),

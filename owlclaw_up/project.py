@@ -13,8 +13,9 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Login, Outcome, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.redaction import Redactor
-from owlclaw_up.settings import DatabaseSetting, Settings, find_project, load, wanted_databases
-from owlclaw_up.spec import ADMIN_EMAIL, APPLICATION_DATABASE
+from owlclaw_up.remote_settings import with_remote
+from owlclaw_up.settings import SECRETS, DatabaseSetting, Settings, application_database, find_project, load
+from owlclaw_up.spec import ADMIN_EMAIL, StackSpec
 
 
 class NoEnvironment(PreconditionError):
@@ -37,7 +38,7 @@ class Project:
     def learn_secrets(self) -> None:
         """Have every secret of this run masked from now on."""
         settings = self.settings
-        given = (settings.admin_url.value, settings.rabbitmq_url.value, settings.admin_password.value)
+        given = (getattr(settings, name).value for name in SECRETS)
         self.redact.add(*self.ledger.vault.texts(), *(s.reveal() for s in given if s))
 
 
@@ -51,8 +52,9 @@ def open_project(
     """
     host = host or Host()
     root = find_project(Path.cwd(), project_dir)
-    settings = load(root, host.environ, flags or {})
-    opened = Project(root, host, settings, Ledger(root, host.files, host.clock), Redactor())
+    ledger = Ledger(root, host.files, host.clock)
+    settings = with_remote(load(root, host.environ, flags or {}), ledger, host)
+    opened = Project(root, host, settings, ledger, Redactor())
     opened.learn_secrets()
     return opened
 
@@ -74,6 +76,16 @@ def dashboard_login(project: Project) -> Login | None:
     return Login(ADMIN_EMAIL, Secret(password)) if password else None
 
 
+def endpoints(spec: StackSpec) -> dict[str, str]:
+    """Where things answer; no passwords."""
+    host = "localhost" if spec.postgres.ours else spec.postgres.admin.host or "localhost"
+    application = spec.application
+    urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
+    if spec.engine is None:
+        return urls
+    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
+
+
 def relative(project: Project, path: Path) -> str:
     """A path for the reader: from the project where it lies in it."""
     return os.path.relpath(path, project.root) if path.is_relative_to(project.root) else str(path)
@@ -81,4 +93,4 @@ def relative(project: Project, path: Path) -> str:
 
 def application(project: Project) -> DatabaseSetting:
     """The application's database, as it is wanted."""
-    return next(d for d in wanted_databases(project.settings) if d.name == APPLICATION_DATABASE)
+    return application_database(project.settings)

@@ -49,7 +49,8 @@ def stack(facts: Facts | None, project: Project, status: Outcome) -> Stack:
 def _box(name: str, service: Service | None, status: Outcome, more: str = "") -> Part:
     if service is None:
         return Part(name, "not set up")
-    where = "container" if service.container else "process"
+    elsewhere = status.mode is Mode.REMOTE and service.id == "hatchet"
+    where = "container" if service.container else "elsewhere" if elsewhere else "process"
     lines = [service.version.partition(" ")[0], more, f"pid {service.pid}" if service.pid else service.container]
     return Part(name, service.state, where, tuple(line for line in lines if line))
 

@@ -33,7 +33,7 @@ class Part:
 
     Attributes:
         state: `running`, `stopped`, `not ready`, `unknown`, `none` (this mode has none), or what else is known of it.
-        runs_in: `container`, `process`, or empty.
+        runs_in: `container`, `process`, `elsewhere`, or empty.
         lines: further short lines, such as version and port.
     """
 

@@ -9,7 +9,7 @@ from owlclaw_up.facts import Facts, ServerCandidate
 from owlclaw_up.host.base import ServerLook, ServerRefusal, sql_name
 from owlclaw_up.model import Absent, Mode, Unknown, found
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import Settings
+from owlclaw_up.settings import Settings, application_database, wanted_databases
 
 OLDEST_POSTGRES = 140000
 BTREE_GIST_HINT = "install its contrib package, on Debian: apt-get install postgresql-contrib (server {})"
@@ -27,7 +27,7 @@ def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) 
         return None
     kept = ledger.recall("postgres")
     candidates = found(facts.servers) or ()
-    needs_engine = mode is not Mode.MOCK
+    needs_engine = mode not in (Mode.MOCK, Mode.REMOTE)
     if settings.admin_url.value is not None:
         if not candidates:
             why = facts.servers.why if isinstance(facts.servers, (Absent, Unknown)) else "no answer"
@@ -36,7 +36,9 @@ def choose_server(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode) 
                 f"the PostgreSQL of {settings.admin_url.origin} did not answer: {why}",
                 hint="check host and port in the URL",
             )
-        return _require(candidates[0], needs_engine)
+        return _require(
+            candidates[0], needs_engine, _statements(candidates[0], settings) if mode is Mode.REMOTE else ""
+        )
     if kept.get("kind") == "local":
         fault = kept_fault(facts, ledger)
         if fault is not None:
@@ -66,12 +68,46 @@ def kept_fault(facts: Facts, ledger: Ledger) -> PostgresUnusable | None:
     )
 
 
-def _require(candidate: ServerCandidate, needs_engine: bool) -> ServerLook:
+def _require(candidate: ServerCandidate, needs_engine: bool, statements: str = "") -> ServerLook:
+    """The server, or its fault.
+
+    Args:
+        statements: what somebody with more rights may do in the login's place.
+    """
     fault = server_fault(candidate, needs_engine)
     if fault is not None:
+        if fault.code == "postgres-privileges" and statements:
+            fault.hint = statements
         raise fault
     assert isinstance(candidate.look, ServerLook)
     return candidate.look
+
+
+def _statements(candidate: ServerCandidate, settings: Settings) -> str:
+    """What makes the databases that are missing, for whoever may, and how it goes on then."""
+    look, lines = candidate.look, []
+    if not isinstance(look, ServerLook):
+        return ""
+    for wanted in wanted_databases(settings):
+        name, role = sql_name(wanted.name), sql_name(wanted.role)
+        if f"role {wanted.role}" in candidate.missing:
+            lines.append(f"CREATE ROLE {role} LOGIN PASSWORD '...';")
+        if f"database {wanted.name}" in candidate.missing:
+            # Only a member of a role may give it a database; a superuser always may.
+            lines += [f"GRANT {role} TO CURRENT_USER;", f"CREATE DATABASE {name} OWNER {role};"]
+        lines.append(f"ALTER ROLE {role} IN DATABASE {name} SET timezone = 'UTC';")
+        extensions = [e for e in wanted.extensions if e in look.extensions]
+        if extensions:
+            lines.append(f"\\c {name}")
+            lines += [f"CREATE EXTENSION IF NOT EXISTS {sql_name(e)};" for e in extensions]
+    own = application_database(settings)
+    query = "&".join(f"{key}={value}" for key, value in candidate.login.options)
+    url = f"postgresql://{own.role}:PASSWORD@{candidate.login.where}/{own.name}{'?' if query else ''}{query}"
+    return (
+        "have somebody who may run this there, with psql:\n"
+        + "\n".join(f"  {line}" for line in dict.fromkeys(lines))
+        + f"\nthen: OWLCLAW_UP_REMOTE_DATABASE_URL='{url}' owlclaw-up --mode remote"
+    )
 
 
 def server_fault(candidate: ServerCandidate, needs_engine: bool) -> PostgresUnusable | None:

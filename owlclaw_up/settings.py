@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from owlclaw_up.errors import BadSetting, ProjectMissing, UnknownSetting
 from owlclaw_up.model import Mode, Secret
@@ -24,6 +25,8 @@ SETTINGS_FILE = "owlclaw-up.toml"
 DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
 DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
 
+# Written in `remote` alone, where there is something to say.
+REMOTE_KEYS = ("HATCHET_CLIENT_TLS_ROOT_CA_FILE", "HATCHET_CLIENT_TLS_SERVER_NAME", "PGSSLROOTCERT")
 # What is written to the dotenv file; `env_names` gives them other names.
 ENV_KEYS = (
     "HATCHET_API_TOKEN",
@@ -38,6 +41,7 @@ ENV_KEYS = (
     "DATABASE_URL",
     "OWLCLAW_DATABASE_URL",
     "OWLCLAW_PG_PORT",
+    *REMOTE_KEYS,
 )
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -73,11 +77,15 @@ class DatabaseSetting:
     """A database the user wants: made, owned by `role`, with `extensions` where the server has them.
 
     As it was given, `role` and `extensions` may be empty; `complete` fills them in.
+
+    Attributes:
+        given: it is there, on a server elsewhere, and is used as it is.
     """
 
     name: str
     role: str
     extensions: tuple[str, ...] = ()
+    given: bool = False
 
 
 def _text(value: Any) -> str:
@@ -159,6 +167,29 @@ def _file(value: Any) -> Path:
 
 def _secret(value: Any) -> Secret | None:
     return Secret(_text(value)) if value else None
+
+
+def _url(value: Any) -> str:
+    """An address of HTTP as hatchet-sdk wants it: without a path's last slash."""
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(_text(value))
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"it is no URL: {error}") from None
+    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
+        raise ValueError("https://HOST or http://HOST:PORT is wanted")
+    return str(value).rstrip("/")
+
+
+def _address(value: Any) -> str:
+    if not value:
+        return ""
+    host, _, port = _text(value).rpartition(":")
+    if not host or "/" in value or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise ValueError("HOST:PORT is wanted")
+    return str(value)
 
 
 def _admin_password(value: Any) -> Secret | None:
@@ -259,6 +290,21 @@ class Settings:
         (), _databases, "more databases: name, role, extensions; also overrides hatchet and owlclaw"
     )
     env_names: Sourced[dict[str, str]] = _option({}, _env_names, "other names for the keys written to .env")
+    remote_token: Sourced[Secret | None] = _option(None, _secret, "API token of a Hatchet server elsewhere")
+    remote_token_file: Sourced[Path | None] = _option(None, _path, "file that holds that token, and nothing else")
+    remote_url: Sourced[str] = _option("", _url, "REST and dashboard of that server; the token says it")
+    remote_grpc: Sourced[str] = _option("", _address, "HOST:PORT of its gRPC; the token says it")
+    remote_tls: Sourced[str] = _option(
+        "", _choice("", "tls", "none"), "whether gRPC is spoken over TLS; `tls` for what is not on loopback"
+    )
+    remote_ca_file: Sourced[Path | None] = _option(None, _path, "root certificate of that server, as PEM")
+    remote_server_name: Sourced[str] = _option("", _text, "name in its certificate, where that is another one")
+    remote_login: Sourced[str] = _option("", _text, "e-mail of a login there that may make a token")
+    remote_password: Sourced[Secret | None] = _option(None, _secret, "password of that login")
+    remote_tenant: Sourced[str] = _option("", _text, "name or id of that login's tenant, where it has several")
+    remote_database_url: Sourced[Secret | None] = _option(
+        None, _secret, "the application's database on a server elsewhere, used as it is"
+    )
 
 
 DEFAULT_DATABASES = (
@@ -271,7 +317,26 @@ TEST_SUFFIX = "_test"
 
 
 def wanted_databases(settings: Settings) -> tuple[DatabaseSetting, ...]:
-    """Hatchet's and OwlClaw's databases, with the user's own entries over and after them."""
+    """Hatchet's and OwlClaw's databases, with the user's own entries over and after them.
+
+    In `remote` Hatchet's own is somebody else's.
+    """
+    every = _every_database(settings)
+    if settings.mode.value is not Mode.REMOTE:
+        return every
+    hatchets, applications = (d.name for d in DEFAULT_DATABASES)
+    given = any(d.given for d in every)
+    return tuple(d for d in every if d.name != hatchets and (d.given or not given or d.name != applications))
+
+
+def application_database(settings: Settings) -> DatabaseSetting:
+    """The application's database among the wanted ones."""
+    wanted = wanted_databases(settings)
+    given = next((d for d in wanted if d.given), None)
+    return given or next(d for d in wanted if d.name == DEFAULT_DATABASES[1].name)
+
+
+def _every_database(settings: Settings) -> tuple[DatabaseSetting, ...]:
     wanted = {d.name: d for d in DEFAULT_DATABASES}
     # What overrides a default comes first: other entries may take their role and extensions from it.
     for own in sorted(settings.databases.value, key=lambda d: d.name not in wanted):
@@ -284,6 +349,8 @@ def complete(own: DatabaseSetting, others: Sequence[DatabaseSetting]) -> Databas
 
     `owlclaw_test` belongs to the role of `owlclaw`, and a database of that role has the application's extensions.
     """
+    if own.given:
+        return own
     of_name = {d.name: d for d in others}
     base = of_name.get(own.name.removesuffix(TEST_SUFFIX))
     role = own.role or (base.role if base and base.name != own.name else own.name)
@@ -292,6 +359,10 @@ def complete(own: DatabaseSetting, others: Sequence[DatabaseSetting]) -> Databas
 
 
 KEYS = tuple(f.name for f in fields(Settings))
+# Never shown, not even in an error about their form.
+SECRETS = frozenset(
+    {"admin_url", "rabbitmq_url", "admin_password", "remote_token", "remote_password", "remote_database_url"}
+)
 ALIASES = {"OWLCLAW_ADMIN_URL": "admin_url"}
 
 
@@ -335,7 +406,7 @@ def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) ->
             values[name] = Sourced(parsers[name](raw), source, origin)
         except (ValueError, RuntimeError) as error:
             # RuntimeError: `~somebody` in a path, and there is no such user.
-            shown = "***" if name in {"admin_url", "rabbitmq_url", "admin_password"} else str(raw)
+            shown = "***" if name in SECRETS else str(raw)
             raise BadSetting(name, shown, origin, str(error)) from None
 
     for where, table in _file_tables(project):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import ServerLogin, Tls
 from owlclaw_up.host.docker_base import DockerLook
 from owlclaw_up.model import Mode, Secret
 
@@ -121,13 +121,18 @@ class PostgresBinaries:
 
 @dataclass(frozen=True)
 class DatabaseSpec:
-    """A database, its owner role, and the extensions it gets where the server has them."""
+    """A database, its owner role, and the extensions it gets where the server has them.
+
+    Attributes:
+        given: it was there, on a server elsewhere, and is used as it is.
+    """
 
     name: str
     role: str
     password: Secret
     extensions: tuple[str, ...] = ()
     utc: bool = True
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class PostgresSpec:
         identity: a local server's system identifier, empty for one of ours.
         bridge: address of Docker's bridge that an embedded server listens on too, empty where no container needs it.
         bridge_subnet: from where containers come to it.
+        given: a local one of which the application's login is all that is known.
     """
 
     kind: str
@@ -151,6 +157,7 @@ class PostgresSpec:
     binaries: PostgresBinaries | None = None
     bridge: str = ""
     bridge_subnet: str = ""
+    given: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -213,6 +220,42 @@ class ContainerEngine(EngineSpec):
 
 
 @dataclass(frozen=True)
+class RemoteLogin:
+    """A login over REST that may make tokens."""
+
+    email: str
+    password: Secret
+
+
+@dataclass(frozen=True)
+class RemoteEngine:
+    """An engine that runs elsewhere, as it has answered already.
+
+    Attributes:
+        server_url: REST and dashboard.
+        grpc_address: host:port.
+        tls: how TLS is spoken over gRPC; None for plain text.
+        root_ca: file of the only root certificate that gRPC and REST trust; empty for the usual ones.
+        version: of the engine; empty where it is not known before there is a token.
+        token: the one that was given, or is kept; None where one is to be made.
+        origin: where that one came from, for the reader.
+        made: whether it is one of ours.
+        login: makes a token, and revokes it.
+    """
+
+    server_url: str
+    grpc_address: str
+    tenant: str
+    tls: Tls | None
+    root_ca: str
+    version: str
+    token: Secret | None
+    origin: str
+    made: bool
+    login: RemoteLogin | None
+
+
+@dataclass(frozen=True)
 class ComposeSpec:
     """The compose stack: which engine, which project, which file.
 
@@ -252,7 +295,7 @@ class StackSpec:
     ports: Ports
     postgres: PostgresSpec
     databases: tuple[DatabaseSpec, ...]
-    engine: EngineSpec | None
+    engine: EngineSpec | RemoteEngine | None
     env_path: Path
     env_names: dict[str, str]
     server_url_is: str
@@ -270,10 +313,25 @@ class StackSpec:
         return self.postgres.login(database)
 
     @property
+    def application(self) -> DatabaseSpec:
+        """The application's database."""
+        return next((d for d in self.databases if d.given), None) or self.database(APPLICATION_DATABASE)
+
+    @property
+    def remote(self) -> RemoteEngine | None:
+        """The engine, where it runs elsewhere."""
+        return self.engine if isinstance(self.engine, RemoteEngine) else None
+
+    @property
     def server_url(self) -> str:
         """REST and dashboard; compared by exact string with every token, so it never changes silently."""
-        return f"http://localhost:{self.ports.dashboard}"
+        return self.remote.server_url if self.remote else f"http://localhost:{self.ports.dashboard}"
 
     @property
     def grpc_address(self) -> str:
-        return f"localhost:{self.ports.grpc}"
+        return self.remote.grpc_address if self.remote else f"localhost:{self.ports.grpc}"
+
+    @property
+    def tls(self) -> Tls | None:
+        """How TLS is spoken over gRPC; None for plain text, as engines of ours speak."""
+        return self.remote.tls if self.remote else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.facts import EnvPlaces, Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
+from owlclaw_up.facts.place import REMOTE, engine_place
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
@@ -48,8 +49,9 @@ def status(project: Project) -> Outcome:
     findings += _first_is_away(project, services)
     kept = state.ports
     urls = {}
-    if durable:
-        urls = {"dashboard": f"http://localhost:{kept['dashboard']}", "grpc": f"localhost:{kept['grpc']}"}
+    place = engine_place(project.ledger)
+    if durable and place is not None:
+        urls = {"dashboard": place.server_url, "grpc": place.grpc_address}
     own = application(project)
     urls["postgres"] = f"postgresql://{own.role}@{_host_of(project)}:{kept['postgres']}/{own.name}"
     return Outcome(
@@ -141,6 +143,8 @@ def _database(project: Project, facts: Facts) -> Service:
 
 def _engine(project: Project, facts: Facts) -> Service:
     ledger, stack, kept = project.ledger, facts.our_stack, project.ledger.recall("engine")
+    if ledger.state.mode == Mode.REMOTE.value:
+        return _elsewhere(project, facts)
     port, version = ledger.state.ports.get("dashboard"), str(kept.get("version", ""))
     if kept.get("container"):
         container = facts.containers.get(ENGINE)
@@ -165,6 +169,19 @@ def _fellow(project: Project, facts: Facts, number: int) -> Service:
         look.process.pid if look.process else None, kept.get("started_at", "") if look.process else "",
         str(kept.get("version", "")),
     )  # fmt: skip
+
+
+def _elsewhere(project: Project, facts: Facts) -> Service:
+    """An engine that is none of ours: both of its addresses count."""
+    kept, stack = project.ledger.recall(REMOTE), facts.our_stack
+    grpc = stack.token.grpc if stack.token else None
+    state, detail = "running", f"{kept.get('server_url')}, gRPC {kept.get('grpc_address')}"
+    if grpc is not None and grpc.state == "unavailable":
+        state, detail = "unreachable", f"gRPC breaks at {grpc.hop}: {grpc.detail}"
+    elif not stack.engine_ready:
+        state, detail = "unreachable", stack.engine_answers or "no answer"
+    version = grpc.version if grpc and grpc.version else str(kept.get("version", ""))
+    return Service("hatchet", state, detail, version=version)
 
 
 def _in_container(

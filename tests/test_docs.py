@@ -37,7 +37,15 @@ PAGES = sorted(
     [*DOCS.rglob("*.md"), *(ROOT / "templates").rglob("*.md"), *ROOT.glob("[A-Z]*.md")],
     key=lambda page: page.relative_to(ROOT).as_posix(),
 )  # fmt: skip
-ERROR_CALLS = {"ApplyFailed", "DumpUnusable", "EngineUnusable", "MigrationsUnusable", "PostgresUnusable", "refused"}
+ERROR_CALLS = {
+    "ApplyFailed",
+    "DumpUnusable",
+    "EngineUnusable",
+    "MigrationsUnusable",
+    "PostgresUnusable",
+    "RemoteUnusable",
+    "refused",
+}
 
 
 def read(path: Path) -> str:

@@ -14,6 +14,7 @@ from owlclaw_up.checks import (
     platform,
     ports,
     postgres,
+    remote,
     sdk,
     token,
 )
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     *engine.CHECKS,
     *configuration.CHECKS,
     *network.CHECKS,
+    *remote.CHECKS,
     *sdk.CHECKS,
     *token.CHECKS,
     *environment.CHECKS,

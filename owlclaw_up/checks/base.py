@@ -107,6 +107,11 @@ class Evidence:
     def with_engine(self) -> bool:
         return self.mode is not None and MODES[self.mode].durable
 
+    @property
+    def with_own_engine(self) -> bool:
+        """Whether it is one that we start, with a database of ours."""
+        return self.with_engine and self.mode is not Mode.REMOTE
+
     def ours(self, purpose: str) -> int | None:
         """The port that was kept for a purpose."""
         return self.ledger.state.ports.get(purpose)

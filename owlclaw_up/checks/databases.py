@@ -33,7 +33,7 @@ def missing(wanted: DatabaseSetting, on_server: DatabasesLook, mend: str) -> Ite
 def owner(wanted: DatabaseSetting, on_server: DatabasesLook) -> Iterator[Seen]:
     """`postgres.owner`, in fewer words than the error that stops `up`."""
     seen = on_server.databases.get(wanted.name)
-    if seen is not None and seen.exists and seen.owner != wanted.role:
+    if seen is not None and seen.exists and seen.owner != wanted.role and not wanted.given:
         hint = f"ALTER DATABASE {wanted.name} OWNER TO {wanted.role}, or name that owner in `databases`"
         yield Seen("fail", f"database {wanted.name} belongs to {seen.owner}, not to {wanted.role}", "", hint)
 
@@ -66,7 +66,7 @@ def timezone(
         inside: the database as its owner role finds it.
     """
     seen = on_server.databases.get(wanted.name)
-    if seen is None or not seen.exists:
+    if seen is None or not seen.exists or wanted.given:
         return
     zone = session_timezone(seen, found(on_server.server), inside)
     if not zone or zone in UTC_NAMES:

@@ -29,7 +29,7 @@ _MENDED_BY_UP = frozenset({"timezone", "port-taken", "postgres-away", "not-migra
 
 def _health(evidence: Evidence) -> EngineHealth | None:
     """The engine, where one was started; also by an `up` that did not end well."""
-    return found(evidence.facts.engine_health) if evidence.with_engine else None
+    return found(evidence.facts.engine_health) if evidence.with_own_engine else None
 
 
 def _words(health: EngineHealth) -> Sequence[str]:
@@ -238,7 +238,7 @@ def _version(evidence: Evidence) -> Iterator[Seen]:
 
 def _message_queue(evidence: Evidence) -> Iterator[Seen]:
     queue = found(evidence.facts.message_queue)
-    if queue is None or not evidence.with_engine:
+    if queue is None or not evidence.with_own_engine:
         return
     if queue.answers:
         yield ok(f"{queue.where} accepts connections")

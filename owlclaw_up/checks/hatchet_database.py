@@ -52,10 +52,10 @@ def migration(version: int | None, expected: int | None, engine: str, mend: str)
 
 
 def _of_hatchet(look: Look) -> Look:
-    """A look at the database of an environment with an engine."""
+    """A look at the database of an environment with an engine of ours."""
 
     def whole(evidence: Evidence) -> Iterator[Seen]:
-        if evidence.standing and evidence.with_engine:
+        if evidence.standing and evidence.with_own_engine:
             yield from look(evidence)
 
     return whole

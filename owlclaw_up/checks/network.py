@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 from owlclaw_up.checks.base import UP, Check, Evidence, Seen, ok
 from owlclaw_up.facts import EnvPlaces
 from owlclaw_up.facts.dotenv import SHELL, meant
 from owlclaw_up.facts.network import LOCALHOST, host_in
+from owlclaw_up.facts.place import engine_place
 from owlclaw_up.facts.tokens import TOKEN_KEYS, dials
 from owlclaw_up.facts.values import EnvPlace
 from owlclaw_up.host.base import on_this_machine
@@ -105,13 +107,33 @@ def _exception(proxies: Mapping[str, str], grpc: bool, http: bool) -> str:
 
 
 def _proxy(evidence: Evidence) -> Iterator[Seen]:
-    if not evidence.with_engine:
+    if not evidence.with_engine or not dials_here(_grpc_address(evidence)):
         return
     finding = proxy_finding(found(evidence.facts.proxies) or {})
     if finding is None:
         yield ok("no proxy comes between programs and the engine")
     else:
         yield Seen(finding.level, finding.title, finding.detail, finding.hint, finding.command)
+
+
+def dials_here(grpc_address: str) -> bool:
+    """Whether programs call an engine at a loopback, to which no proxy must come between."""
+    return on_this_machine(grpc_address.rpartition(":")[0].strip("[]"))
+
+
+def _grpc_address(evidence: Evidence) -> str:
+    if evidence.spec is not None and evidence.spec.engine is not None:
+        return evidence.spec.grpc_address
+    place = engine_place(evidence.ledger)
+    return place.grpc_address if place is not None else f"{LOCALHOST}:0"
+
+
+def _elsewhere(evidence: Evidence) -> set[str]:
+    """The hosts of an engine that is not ours, of which `remote.reach` speaks."""
+    place = engine_place(evidence.ledger)
+    if place is None or not place.elsewhere:
+        return set()
+    return {place.grpc_address.rpartition(":")[0].strip("[]"), urlsplit(place.server_url).hostname or ""}
 
 
 def _localhost(evidence: Evidence) -> Iterator[Seen]:
@@ -149,7 +171,7 @@ def _names(evidence: Evidence) -> Iterator[Seen]:
         host = host_in(meant(place.key), place.value.reveal(), names)
         # The claim counts only where nothing else says where to dial.
         unread = place.key in token_keys and dials(places, names).host_port
-        if host != LOCALHOST and host in looks and looks[host].error and not unread:
+        if host not in (LOCALHOST, *_elsewhere(evidence)) and host in looks and looks[host].error and not unread:
             lost.setdefault(host, []).append(place)
     for host, read in lost.items():
         yield _lost(host, read, looks[host].error, places)

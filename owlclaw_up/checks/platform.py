@@ -70,7 +70,7 @@ def _memory(evidence: Evidence) -> Iterator[Seen]:
         return
     stack = evidence.facts.our_stack
     running = evidence.standing and (stack.engine_ready or stack.server_process is not None)
-    needs = "running" if running else "engine" if evidence.with_engine else "databases"
+    needs = "running" if running else "engine" if evidence.with_own_engine else "databases"
     comfortable, least = _MEMORY[needs]
     memory, free = look.memory, look.memory.available // _MIB
     if free >= comfortable:

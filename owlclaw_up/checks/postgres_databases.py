@@ -22,7 +22,7 @@ def privileges(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
     seen = locked_out(evidence, "postgres.privileges")
     look = found(evidence.facts.inside)
     for wanted in wanted_by(evidence) if look and evidence.standing and not seen else ():
-        level = "fail" if wanted.name == HATCHET_DATABASE and evidence.with_engine else "warn"
+        level = "fail" if wanted.name == HATCHET_DATABASE and evidence.with_own_engine else "warn"
         seen += _rights(evidence, wanted, look.databases.get(wanted.name) if look else None, level)
     yield from seen or [ok("our roles may do what they must")]
 
@@ -37,10 +37,13 @@ def _rights(
             title = f"role {wanted.role} may not read what is in its database {name}"
             yield Seen(level, title, inside.detail, "give it what is there", command)
         return
+    if inside is None or wanted.given:
+        # Who makes what in a database that was given is its owner's affair.
+        return
     missing = []
-    if inside is not None and not inside.creates_in_database:
+    if not inside.creates_in_database:
         missing.append((f"schemas in database {name}", f"GRANT CREATE ON DATABASE {sql_name(name)} TO {role}"))
-    if inside is not None and not inside.creates_in_public:
+    if not inside.creates_in_public:
         missing.append((f"tables in schema public of {name}", f"GRANT USAGE, CREATE ON SCHEMA public TO {role}"))
     if missing:
         yield Seen(
@@ -115,7 +118,7 @@ def collation(evidence: Evidence) -> Iterator[Seen]:
 def btree_gist_early(evidence: Evidence) -> Iterator[Seen]:
     """Seen before anything is made: it stops `up`, and `examine` puts that error here."""
     seen = on_server_of(evidence).databases.get(HATCHET_DATABASE)
-    if evidence.with_engine and seen is not None and seen.exists and evidence.error is None:
+    if evidence.with_own_engine and seen is not None and seen.exists and evidence.error is None:
         yield ok("Hatchet's migrations make btree_gist themselves, or have made it")
 
 

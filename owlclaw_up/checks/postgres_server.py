@@ -17,7 +17,7 @@ from owlclaw_up.host.postgres_inspection import DatabaseInside
 from owlclaw_up.model import Absent, Mode, found
 from owlclaw_up.server_choice import OLDEST_POSTGRES, kept_fault, of_refusal, refused_servers, server_fault
 from owlclaw_up.settings import DatabaseSetting, wanted_databases
-from owlclaw_up.spec import NativeEngine
+from owlclaw_up.spec import EngineSpec, NativeEngine
 
 # The newest that Hatchet was seen to run on.
 _NEWEST_MAJOR = 18
@@ -42,7 +42,7 @@ def _keeps_out(evidence: Evidence) -> UpError | None:
     """What stands against the server that is named, or that holds our databases."""
     candidates = found(evidence.facts.servers) or ()
     if evidence.settings.admin_url.value is not None and candidates:
-        named = server_fault(candidates[0], evidence.mode is not Mode.MOCK)
+        named = server_fault(candidates[0], evidence.mode not in (Mode.MOCK, Mode.REMOTE))
         if named is not None:
             return named
     kind, on_server = evidence.ledger.recall("postgres").get("kind"), evidence.facts.our_stack.on_server
@@ -175,7 +175,7 @@ def connections(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
     used = max((d.connections for d in inside_of(evidence).values()), default=0)
     seen += databases.crowd(used, server.max_connections) if not seen else ()
     spec = evidence.spec
-    if spec is not None and spec.engine is not None and not (spec.compose and spec.compose.adopted):
+    if spec is not None and isinstance(spec.engine, EngineSpec) and not (spec.compose and spec.compose.adopted):
         fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else ()
         pools = [spec.engine.max_conns, *(fellow.max_conns for fellow in fellows)]
         needed = sum(engine_connections(pool) for pool in pools)
@@ -193,7 +193,7 @@ def connections(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
 
 
 def btree_gist(evidence: Evidence, server: ServerLook) -> Iterator[Seen]:
-    if evidence.with_engine and evidence.standing:
+    if evidence.with_own_engine and evidence.standing:
         yield from list(databases.btree_gist(on_server_of(evidence))) or [ok("the server has btree_gist")]
 
 

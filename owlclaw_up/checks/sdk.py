@@ -46,13 +46,15 @@ def _engine(evidence: Evidence) -> Iterator[Seen]:
     if evidence.with_docker:
         image = evidence.settings.hatchet_image.value
         yield Seen("fail", old.why, f"{detail}; image {image}", f"{old.hint}; the setting hatchet_image names it", "")
-    else:
+    elif evidence.with_own_engine:
         yield Seen("fail", old.why, detail, f"{old.hint}; {NAME_ENGINE}", "")
+    else:
+        yield Seen("fail", old.why, detail, "upgrade that engine, or take an older hatchet-sdk")
 
 
 def _tls(evidence: Evidence) -> Iterator[Seen]:
     places, names = found(evidence.facts.shadows), evidence.settings.env_names.value
-    if not evidence.standing or not evidence.with_engine or places is None:
+    if not evidence.standing or not evidence.with_own_engine or places is None:
         return
     at, port = dials(places, names), evidence.ours("grpc")
     if at.host_port not in ("", f"localhost:{port}", f"127.0.0.1:{port}"):
@@ -86,6 +88,7 @@ CHECKS: tuple[Check, ...] = (
         "`Connected to an older Hatchet engine that does not support multiple slot types`, and some calls end in `DeprecationError`",
         "the engine is older than hatchet-sdk asks for, or was built without a version stamp",
         "the SDK's legacy path fails at random", "take a newer engine", _engine, ("python", "sdk", "engines", "stack"),
+        ("remote.version",),
     ),
     Check(
         "sdk.tls", "programs speak to the engine without TLS, as it does",

@@ -15,6 +15,8 @@ from owlclaw_up.model import Finding, found
 _judged = functools.lru_cache(maxsize=1)(token_findings)
 _ROTATE = f"{UP} token rotate"
 _NOBODY = ("engine.running", "engine.database", "engine.api", "engine.grpc")
+# What `up` says of a token for a server elsewhere, and of that server.
+_ELSEWHERE = ("remote.token", "remote.reach", "remote.tls")
 
 
 def findings_of(evidence: Evidence) -> tuple[Finding, ...]:
@@ -34,15 +36,17 @@ def _facts(evidence: Evidence) -> TokenFacts | None:
 
 def _check(
     id: str, title: str, symptom: str, cause: str, why: str, mend: str = UP, *, asked: bool = False,
-    after: tuple[str, ...] = (), fixable: bool = True,
+    after: tuple[str, ...] = (), fixable: bool = True, judged: bool = True,
 ) -> Check:  # fmt: skip
     """A check for one reason.
 
     Args:
         asked: whether only an engine that answers can show it.
+        judged: whether a server elsewhere would refuse such a one, so that `remote.token` speaks of it.
     """
     return Check(
-        id, title, symptom, cause, why, mend, _look(id, title, asked=asked), ("tokens",), after, fixable=fixable
+        id, title, symptom, cause, why, mend, _look(id, title, asked=asked), ("tokens",),
+        (*after, *(_ELSEWHERE if judged else ())), fixable=fixable
     )  # fmt: skip
 
 
@@ -64,7 +68,7 @@ CHECKS: tuple[Check, ...] = (
         "token.none", "the dotenv file gives programs a token", "`API token is required`, `Token must be set`",
         "the dotenv file has lost its keys, or an empty value in the shell or in `.env.local` wins over it",
         "hatchet-sdk cannot even be constructed without one",
-        after=("env.file", "env.missing", "environment.begun"),
+        after=("env.file", "env.missing", "environment.begun"), judged=False,
     ),
     _check(
         "token.malformed", "every token in use has the form of one", "`Token must be a valid JWT`, `Invalid token format`",

@@ -49,10 +49,14 @@ def _of_one(use: TokenUse, facts: TokenFacts) -> list[Finding]:
     if not any(f.level == "fail" for f in findings):
         findings += _warnings(use, facts, where)
     if not use.shadow and facts.kept and use.token != facts.kept:
+        # Of a server elsewhere it is the user who says which token counts.
+        takes = (
+            "takes it instead, where no setting gives one" if facts.engine.elsewhere else "writes the kept one over it"
+        )
         findings.append(
             Finding(
                 "token.differs", "warn", f"the token {where} is not the one that owlclaw-up keeps",
-                "the next owlclaw-up writes the kept one over it", _AGAIN, _AGAIN,
+                f"the next owlclaw-up {takes}", _AGAIN, _AGAIN,
             )
         )  # fmt: skip
     return findings
@@ -175,7 +179,7 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
     engine, at = facts.engine, facts.dials
     ours = engine.grpc_address if channel == "gRPC" else engine.server_url
     detail = words.splitlines()[0][:160] if words else ""
-    if channel == "gRPC" and at.tls and hop == "TLS":
+    if channel == "gRPC" and at.tls and hop == "TLS" and not engine.elsewhere:
         title = f"gRPC to {address} breaks at TLS: the engine speaks plain text"
         hint = f"{_AGAIN} (it writes HATCHET_CLIENT_TLS_STRATEGY=none)"
     elif address != ours:
@@ -183,8 +187,10 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
         hint = ""
     else:
         title = f"{channel} to {address} breaks at {hop}"
-        hint = _LOOK
+        hint = "" if engine.elsewhere else _LOOK
     code = "engine.grpc" if channel == "gRPC" else "engine.api"
+    if engine.elsewhere:
+        code = "remote.tls" if hop == "TLS" else "remote.reach"
     return _fault(code, title, detail or engine.says, _AGAIN, hint)
 
 
@@ -192,14 +198,18 @@ def _warnings(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
     claims, engine = use.claims, facts.engine
     assert claims is not None
     findings = []
-    if renewal_due(claims, facts.now, facts.lifetime):
+    title = f"the token {where} expires in {claims.days_left(facts.now)} days"
+    if renewal_due(claims, facts.now, facts.lifetime) and engine.elsewhere:
+        again = f"{_AGAIN} (it says how it is renewed)"
+        findings.append(Finding("remote.token-expires", "warn", title, f"on {claims.expires_text[:10]}", again, _AGAIN))
+    elif renewal_due(claims, facts.now, facts.lifetime):
         findings.append(
             Finding(
-                "token.expires", "warn", f"the token {where} expires in {claims.days_left(facts.now)} days",
+                "token.expires", "warn", title,
                 f"on {claims.expires_text[:10]}; the next owlclaw-up renews it", _AGAIN, _AGAIN,
             )
         )  # fmt: skip
-    if claims.grpc_address != engine.grpc_address:
+    if claims.grpc_address != engine.grpc_address and not engine.elsewhere:
         detail = f"it says {claims.grpc_address}, the engine is {engine.grpc_address}; only programs without HATCHET_CLIENT_HOST_PORT dial there"
         title = f"the token {where} names another gRPC address"
         findings.append(Finding("token.grpc-address", "warn", title, detail, _ROTATE, _ROTATE))

@@ -35,7 +35,7 @@ from owlclaw_up.cli.options import (
     end,
     text_of,
 )
-from owlclaw_up.cli.terminal import Ui, open_project
+from owlclaw_up.cli.terminal import Ui, open_project, with_password
 from owlclaw_up.model import Listener, Outcome
 
 app = typer.Typer(
@@ -87,6 +87,7 @@ def up(
             offline=offline, timeout=timeout, engines=engines, engine_dir=text_of(engine_dir),
             dashboard_port=dashboard_port, grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
+        project = with_password(ui, project, yes=yes, for_token=True)
         outcome = environment.up(project, listener, dry_run=dry_run)
         return outcome if dry_run else _explained(project, outcome)
 
@@ -247,6 +248,8 @@ def down(
         project = open_project(project_dir, timeout=timeout)
         if purge and not ui.confirm(f"Remove everything that owlclaw-up made in {project.root}?", "--purge", yes=yes):
             return Outcome("down", "ok", 0, project=project.root, data={"purge": False, "declined": True})
+        if purge:
+            project = with_password(ui, project, yes=yes)
         return environment.down(project, listener, purge=purge)
 
     end(ui.run(work))
@@ -281,6 +284,7 @@ def reset(
             f"Remove everything that owlclaw-up made in {project.root}, and start anew?", "reset", yes=yes
         ):
             return Outcome("down", "ok", 0, project=project.root, data={"declined": True})
+        project = with_password(ui, project, yes=yes)
         return _explained(project, environment.reset(project, listener))
 
     end(ui.run(work))

@@ -99,6 +99,7 @@ def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> 
     """Print the dashboard's URL and login, and open it where there is a browser to open it in."""
     from owlclaw_up.environment import NoEnvironment
     from owlclaw_up.errors import PreconditionError
+    from owlclaw_up.facts.place import engine_place
     from owlclaw_up.model import Mode
     from owlclaw_up.modes import MODES
     from owlclaw_up.spec import ADMIN_EMAIL
@@ -108,17 +109,28 @@ def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> 
         raise NoEnvironment(project.root)
     if not MODES[Mode(state.mode)].durable:
         raise PreconditionError(f"there is no dashboard in mode {state.mode}", hint="owlclaw-up --mode native")
-    url = f"http://localhost:{state.ports['dashboard']}"
+    place = engine_place(project.ledger)
+    url = place.server_url if place else ""
+    if place is not None and place.elsewhere:
+        # Its people have logins of their own.
+        if not ui.json:
+            print(url)
+            _browse(url, wanted=browser)
+        return Outcome("open", "ok", 0, project=project.root, endpoints={"dashboard": url}, data={"url": url})
     password = project.ledger.vault.passwords.get("dashboard", "")
     shown = password if reveal else f"{_MASK}   (owlclaw-up open --reveal shows it)"
     if not ui.json:
         print(f"{url}\nlogin     {ADMIN_EMAIL}\npassword  {shown}")
-        if browser and sys.stdout.isatty():
-            import webbrowser
-
-            webbrowser.open(url)
+        _browse(url, wanted=browser)
     data = {"url": url, "email": ADMIN_EMAIL, "password": password if reveal else _MASK}
     return Outcome("open", "ok", 0, project=project.root, endpoints={"dashboard": url}, data=data)
+
+
+def _browse(url: str, *, wanted: bool) -> None:
+    if wanted and sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(url)
 
 
 def show_engines(ui: Ui, project: Project) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -97,3 +98,30 @@ def open_project(project_dir: Path | None, **flags: Any) -> Any:
     from owlclaw_up import environment
 
     return environment.open_project(project_dir, flags)
+
+
+def with_password(ui: Ui, project: Any, *, yes: bool = False, for_token: bool = False) -> Any:
+    """The project, with the password of a login elsewhere asked for on a terminal; as it is where there is none to ask on.
+
+    Args:
+        for_token: it is wanted only where no good token is kept.
+    """
+    from owlclaw_up.model import Mode, Secret
+    from owlclaw_up.settings import Sourced
+    from owlclaw_up.token_claims import decode, renewal_due
+
+    settings = project.settings
+    if settings.mode.value is not Mode.REMOTE or not settings.remote_login.value or settings.remote_password.value:
+        return project
+    if yes or ui.json or os.environ.get("CI", "").lower() == "true" or not sys.stdin.isatty():
+        return project
+    kept = decode(project.ledger.vault.token) if project.ledger.state.mode == Mode.REMOTE.value else None
+    if for_token and kept and not renewal_due(kept, project.host.clock.now(), settings.token_lifetime.value * 3600.0):
+        return project
+    import getpass
+
+    text = getpass.getpass(f"password of {settings.remote_login.value}: ", stream=sys.stderr)
+    given = Sourced(Secret(text) if text else None, "flag", "the terminal")
+    project = dataclasses.replace(project, settings=dataclasses.replace(settings, remote_password=given))
+    project.learn_secrets()
+    return project

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from owlclaw_up.cli.options import Json, NoColor, ProjectDir, Quiet, Timeout, Verbose, end
-from owlclaw_up.cli.terminal import Ui, open_project
+from owlclaw_up.cli.terminal import Ui, open_project, with_password
 from owlclaw_up.model import Listener, Outcome
 
 app = typer.Typer(help="The API token of the environment.", rich_markup_mode=None, no_args_is_help=True)
@@ -71,6 +71,7 @@ def token_rotate(
     def work(listener: Listener) -> Outcome:
         from owlclaw_up import tokens
 
-        return tokens.rotate(open_project(project_dir, timeout=timeout), listener, keep_old=keep_old)
+        project = with_password(ui, open_project(project_dir, timeout=timeout))
+        return tokens.rotate(project, listener, keep_old=keep_old)
 
     end(ui.run(work))

@@ -30,6 +30,7 @@ from owlclaw_up.facts.machine import (
 from owlclaw_up.facts.message_queue import look_at_message_queue
 from owlclaw_up.facts.migrations import look_at_application_migrations
 from owlclaw_up.facts.network import look_at_names
+from owlclaw_up.facts.remote import look_at_remote
 from owlclaw_up.facts.resources import look_at_resources, look_at_usage
 from owlclaw_up.facts.servers import look_for_servers
 from owlclaw_up.facts.stack import look_at_stack
@@ -67,7 +68,7 @@ T = TypeVar("T")
 TRIED = ("pytest", "client", "mock_run")
 # Seconds, by probe. All together take well under one second on a machine at rest. What cannot hang may take longer on a
 # busy one: without these facts a durable environment would pass for one that is not there, or a port for a closed one.
-DEADLINES = {"docker": 5.0, "servers": 4.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
+DEADLINES = {"docker": 5.0, "servers": 4.0, "remote": 30.0, **dict.fromkeys(TRIED, PATIENCE + 1)}
 DEADLINE = 10.0
 # Of a deadline, what a probe needs beside the part of it that may take long.
 _SPARE = 0.5
@@ -119,7 +120,7 @@ __all__ = [
 
 def gather(
     host: Host, settings: Settings, ledger: Ledger, only: Collection[str] = (), also: Collection[str] = (),
-    patience: Callable[[str], float] = lambda name: math.inf,
+    without: Collection[str] = (), patience: Callable[[str], float] = lambda name: math.inf,
 ) -> Facts:  # fmt: skip
     """Look at everything, side by side.
 
@@ -129,10 +130,12 @@ def gather(
         ledger: what an earlier run made.
         only: names of the probes to run; all but those on request where empty. The others' facts are unknown.
         also: names of probes on request.
+        without: names of probes that are not run.
         patience: seconds that a probe may take at most, where that is less than its own deadline.
     """
-    every = _probes(host, settings, ledger, min(DEADLINE, patience("ports")) - _SPARE)
-    wanted = {*(only or every.keys() - ON_REQUEST), *also}
+    owner_seconds = min(DEADLINE, patience("ports")) - _SPARE
+    every = _probes(host, settings, ledger, owner_seconds, brief=patience("remote") < math.inf)
+    wanted = {*(only or every.keys() - ON_REQUEST), *also} - {*without}
     probes = {name: probe for name, probe in every.items() if name in wanted}
     named = settings.admin_url.value is not None
     results: dict[str, Fact[Any]] = {}
@@ -184,11 +187,16 @@ def _once(question: Callable[[], T]) -> Callable[[], T]:
 
 
 def _probes(
-    host: Host, settings: Settings, ledger: Ledger, owner_seconds: float
+    host: Host, settings: Settings, ledger: Ledger, owner_seconds: float, *, brief: bool
 ) -> dict[str, Callable[[], Fact[Any]]]:  # fmt: skip
+    """Every probe by its name.
+
+    Args:
+        brief: whether a server elsewhere that is slow is one that does not answer.
+    """
     docker = _once(lambda: look_at_docker(host, settings, ledger))
     return {
-        "stack": lambda: Found(look_at_stack(host, settings, ledger)),
+        "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
@@ -203,6 +211,7 @@ def _probes(
         "proxies": lambda: Found(look_at_proxies(host.environ)),
         "leftovers": lambda: Found(look_for_leftovers(host, settings, ledger)),
         "web": lambda: look_at_web(host, ledger),
+        "remote": lambda: look_at_remote(host, settings, ledger, brief=brief),
         "migrations": lambda: look_at_application_migrations(settings, ledger),
         "inside": lambda: look_at_inside(host, settings, ledger),
         "engine_health": lambda: look_at_engine_health(host, ledger),

@@ -11,14 +11,13 @@ from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.migrations import MigrationsLook, look_at_migrations
 from owlclaw_up.model import Absent, Fact, Found, Secret
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import Settings, wanted_databases
-from owlclaw_up.spec import APPLICATION_DATABASE
+from owlclaw_up.settings import Settings, application_database
 
 
 def look_at_application_migrations(settings: Settings, ledger: Ledger) -> Fact[MigrationsLook]:
     """As the application's role, with the kept password."""
     admin = admin_login(ledger)
-    wanted = next(d for d in wanted_databases(settings) if d.name == APPLICATION_DATABASE)
+    wanted = application_database(settings)
     password = ledger.vault.passwords.get(wanted.role)
     if admin is None or password is None:
         return Absent("nothing was set up here yet")

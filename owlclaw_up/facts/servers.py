@@ -137,7 +137,8 @@ def look_at_databases(
         seen = host.postgres.look_at_database(admin, wanted.name, wanted.role)
         if not seen.role_exists:
             return seen, None
-        known = (ledger.vault.passwords.get(wanted.role), in_dotenv.get(wanted.role), wanted.role)
+        own = admin.password.reveal() if admin.password and admin.user == wanted.role else None
+        known = (own, ledger.vault.passwords.get(wanted.role), in_dotenv.get(wanted.role), wanted.role)
         database = wanted.name if seen.exists else admin.database
         return seen, _look_at_login(host, admin, wanted.role, database, [text for text in known if text])
 

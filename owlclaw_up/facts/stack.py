@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from owlclaw_up.facts.place import EnginePlace, engine_place
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, EngineLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
@@ -21,29 +22,38 @@ from owlclaw_up.settings import Settings
 from owlclaw_up.spec import engine_key
 from owlclaw_up.token_claims import decode
 
-# Seconds for the engine: three looks of at most one, and one call.
-_ENGINE_SECONDS = 2.5
+# Seconds for the engine: three looks of at most one, and one call; and for one that is reached over a network.
+_ENGINE_SECONDS, _ELSEWHERE_SECONDS = 2.5, 8.0
+_GRPC_SECONDS = 1.5
+# What REST and gRPC of one elsewhere may take of that, one after the other.
+_REST_PART, _GRPC_PART = 0.4, 0.55
 _SILENT = EngineLook(None, False, "no answer")
 
 
-def look_at_stack(host: Host, settings: Settings, ledger: Ledger) -> StackLook:
-    """Our server, databases, logins, engines and token, as far as they were set up; server and engines side by side."""
+def look_at_stack(host: Host, settings: Settings, ledger: Ledger, *, brief: bool) -> StackLook:
+    """Our server, databases, logins, engines and token, as far as they were set up; server and engines side by side.
+
+    Args:
+        brief: wait no longer for an engine elsewhere than for one of ours.
+    """
     kept = ledger.recall("postgres")
     if not kept.get("kind"):
         return StackLook()
-    seen = _EngineSeen(_kept_token(ledger))
+    seen, place = _EngineSeen(_kept_token(ledger)), engine_place(ledger)
+    elsewhere = _ENGINE_SECONDS if brief else _ELSEWHERE_SECONDS
 
     def engine() -> None:
-        seen.process, seen.ready, seen.answers = look_at_engine(host, ledger)
-        if seen.ready and seen.token is not None:
-            seen.token = _with_answer(host, ledger, seen.token)
+        seen.process, seen.ready, seen.answers = look_at_engine(host, ledger, _REST_PART * elsewhere)
+        if seen.ready and seen.token is not None and place is not None:
+            patience = _GRPC_PART * elsewhere if place.elsewhere else _GRPC_SECONDS
+            seen.token = _with_answer(host, place, seen.token, patience)
 
     def fellow(number: int) -> None:
         seen.fellows[number] = _look_at_fellow(host, ledger, number)
 
     looks: list[Callable[[], None]] = [engine, *(partial(fellow, number) for number in known_engines(ledger)[1:])]
     threads = [threading.Thread(target=look, daemon=True) for look in looks]
-    end = host.clock.monotonic() + _ENGINE_SECONDS
+    end = host.clock.monotonic() + (elsewhere if place is not None and place.elsewhere else _ENGINE_SECONDS)
     for thread in threads:
         thread.start()
     process, on_server = _look_at_kept_server(host, settings, ledger, kept)
@@ -108,8 +118,19 @@ def running_engine(host: Host, ledger: Ledger, number: int = 1) -> ProcessId | N
     return None
 
 
-def look_at_engine(host: Host, ledger: Ledger) -> tuple[ProcessId | None, bool, str]:
-    """The engine's process where it is one of this machine, whether it is ready, and what it answers."""
+def look_at_engine(host: Host, ledger: Ledger, elsewhere: float) -> tuple[ProcessId | None, bool, str]:
+    """The engine's process where it is one of this machine, whether it is ready, and what it answers.
+
+    Args:
+        elsewhere: seconds for each of connecting and reading, of one that is not ours.
+    """
+    place = engine_place(ledger)
+    if place is not None and place.elsewhere:
+        rest = host.hatchet.rest_tenant(
+            place.server_url, place.tenant, Secret(ledger.vault.token), elsewhere, root_ca=place.root_ca
+        )  # fmt: skip
+        well = rest.state in ("ok", "refused-token")
+        return None, well, "ready" if well else f"REST breaks at {rest.hop}: {rest.detail or rest.status}"
     if ledger.recall("engine").get("container") is None:
         look = _look_at_process(host, running_engine(host, ledger), ledger.state.ports)
         return look.process, look.ready, look.answers
@@ -146,7 +167,7 @@ def _kept_token(ledger: Ledger) -> TokenLook | None:
     return TokenLook(Secret(ledger.vault.token), claims, None) if claims else None
 
 
-def _with_answer(host: Host, ledger: Ledger, token: TokenLook) -> TokenLook:
+def _with_answer(host: Host, place: EnginePlace, token: TokenLook, seconds: float) -> TokenLook:
     """With what the engine says to it; asked only of one that is ready, as any other refuses every token, or is silent."""
-    address = f"localhost:{ledger.state.ports['grpc']}"
-    return dataclasses.replace(token, grpc=host.hatchet.grpc_version(address, token.token, 1.5))
+    grpc = host.hatchet.grpc_version(place.grpc_address, token.token, seconds, tls=place.tls)
+    return dataclasses.replace(token, grpc=grpc)

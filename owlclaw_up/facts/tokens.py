@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from owlclaw_up.facts.dotenv import look_for_shadows, meant
+from owlclaw_up.facts.place import EnginePlace, engine_place
 from owlclaw_up.facts.servers import hatchet_login
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import look_at_engine
 from owlclaw_up.facts.values import EnvPlace, EnvPlaces
-from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, ServerRefusal, TokenRow
+from owlclaw_up.host.base import GrpcLook, RestLook, ServerLogin, ServerRefusal, Tls, TokenRow
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret, Unknown
 from owlclaw_up.receipts import Ledger
@@ -25,9 +26,10 @@ from owlclaw_up.token_claims import Claims, decode
 TOKEN_KEYS = ("HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN")
 # A token, the places from which a program gets it, and whether they win over the dotenv file.
 InUse = tuple[Secret, tuple[EnvPlace, ...], bool]
-# Seconds: for one question, and for all of them, which are asked side by side.
-_QUESTION = 1.5
-_ALL = 2.0
+# Seconds for all questions, which are asked side by side; and where the engine is reached over a network.
+_ALL, _ELSEWHERE = 2.0, 6.0
+# What one of them may take of that; REST takes it twice, for connecting and for reading.
+_QUESTION_PART, _REST_PART = 0.75, 0.4
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class Dials:
         host_port: gRPC; empty where only the token's own claim says it.
         server_url: REST; empty likewise.
         tls: whether gRPC is spoken over TLS.
+        root_ca: file of the only root certificate that is trusted; empty for the usual ones.
+        server_name: the name that the certificate must have; the host's own where empty.
     """
 
     host_port: str
     server_url: str
     tls: bool
+    root_ca: str = ""
+    server_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class EngineSight:
         says: what it answers, for the reader.
         reaches_database: what it says of that itself; None where it says nothing.
         tenant_known: whether the environment's tenant is in its database, as our own login sees it.
+        elsewhere: whether it runs on a server that is not ours.
     """
 
     tenant: str
@@ -83,6 +90,7 @@ class EngineSight:
     says: str
     reaches_database: bool | None
     tenant_known: Fact[bool]
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,37 +139,49 @@ def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
 
     # hatchet-sdk speaks TLS where nothing tells it otherwise.
     plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
-    return Dials(value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain)
+    return Dials(
+        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
+        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
+    )  # fmt: skip
 
 
 def look_for_tokens(host: Host, settings: Settings, ledger: Ledger) -> Fact[TokenFacts]:
     """The tokens that programs of this project would use now, as far as the environment has an engine."""
     mode = ledger.state.mode
-    if not mode or not ledger.recall("engine") or mode == Mode.MOCK.value:
+    if mode in ("", Mode.MOCK.value) or (mode != Mode.REMOTE.value and not ledger.recall("engine")):
         return Absent("no engine was set up here yet")
     places, names = look_for_shadows(host, settings, ledger.project), settings.env_names.value
-    return Found(look_at_tokens(host, settings, ledger, tokens_in_use(places, names), dials(places, names)))
+    return Found(look_at_tokens(host, settings, ledger, tokens_in_use(places, names), dials(places, names), _ALL))
 
 
 def look_at_tokens(
-    host: Host, settings: Settings, ledger: Ledger, found: Sequence[InUse], where: Dials
+    host: Host, settings: Settings, ledger: Ledger, found: Sequence[InUse], where: Dials, elsewhere: float = _ELSEWHERE
 ) -> TokenFacts:  # fmt: skip
-    """Ask the database and the engine about every token that programs use, side by side."""
-    ports = ledger.state.ports
+    """Ask the database and the engine about every token that programs use, side by side.
+
+    Args:
+        elsewhere: seconds for all of it, of an engine that is not ours.
+    """
+    place = engine_place(ledger) or EnginePlace("", "", TENANT_ID)
+    end = elsewhere if place.elsewhere else _ALL
+    question, of_rest = _QUESTION_PART * end, (_REST_PART if place.elsewhere else _QUESTION_PART) * end
     claims = [decode(token.reveal()) for token, _, _ in found]
     ids = tuple(c.token_id for c in claims if c is not None)
     questions: dict[str, Callable[[], Any]] = {
-        "engine": lambda: look_at_engine(host, ledger),
-        "api": lambda: host.hatchet.get(ports.get("dashboard", 0), "/api/ready", _QUESTION),
-        "records": lambda: _look_at_records(host, hatchet_login(settings, ledger), ids),
+        "engine": lambda: look_at_engine(host, ledger, of_rest),
     }
+    if not place.elsewhere:
+        port, login = ledger.state.ports.get("dashboard", 0), hatchet_login(settings, ledger)
+        questions["api"] = lambda: host.hatchet.get(port, "/api/ready", question)
+        questions["records"] = lambda: _look_at_records(host, login, ids, question)
     for number, ((token, _, _), said) in enumerate(zip(found, claims, strict=True)):
         if said is not None:
-            questions[f"grpc {number}"] = _grpc(host, where.host_port or said.grpc_address, token, tls=where.tls)
-            questions[f"rest {number}"] = _rest(host, where.server_url or said.server_url, said.tenant, token)
-    answers = ask(questions, _ALL)
-    late = f"no answer within {_ALL} s"
-    tenant, rows = answers.get("records", (Unknown(late), {}))
+            questions[f"grpc {number}"] = _grpc(host, where, said, token, question)
+            questions[f"rest {number}"] = _rest(host, where, said, token, of_rest)
+    answers = ask(questions, end)
+    late = f"no answer within {end:.1f} s"
+    unasked = Unknown("it is on a server elsewhere" if place.elsewhere else late)
+    tenant, rows = answers.get("records", (unasked, {}))
     no_grpc, no_rest = (
         GrpcLook("unavailable", hop="gRPC", detail=late),
         RestLook("unavailable", hop="REST", detail=late),
@@ -177,30 +197,38 @@ def look_at_tokens(
     process, ready, says = answers.get("engine", (None, False, late))
     api = answers.get("api")
     native = ledger.recall("engine").get("container") is None
-    stopped = "engine" in answers and process is None and (native or api is None)
+    stopped = "engine" in answers and process is None and (native or api is None) and not place.elsewhere
     engine = EngineSight(
-        TENANT_ID, f"http://localhost:{ports.get('dashboard')}", f"localhost:{ports.get('grpc')}",
-        "ready" if ready else "stopped" if stopped else "not ready", says, _reaches_database(api), tenant,
+        place.tenant, _identity(place, ledger), place.grpc_address,
+        "ready" if ready else "stopped" if stopped else "not ready", says, _reaches_database(api), tenant, place.elsewhere,
     )  # fmt: skip
     lifetime = settings.token_lifetime.value * 3600.0
     return TokenFacts(uses, Secret(ledger.vault.token), where, engine, host.clock.now(), lifetime)
 
 
-def _grpc(host: Host, address: str, token: Secret, *, tls: bool) -> Callable[[], GrpcLook]:
-    return lambda: host.hatchet.grpc_version(address, token, _QUESTION, tls=tls)
+def _identity(place: EnginePlace, ledger: Ledger) -> str:
+    """The SERVER_URL that the engine compares with a token's: of one elsewhere, what the token that it takes says."""
+    claims = decode(ledger.vault.token) if place.elsewhere else None
+    return claims.server_url if claims else place.server_url
 
 
-def _rest(host: Host, url: str, tenant: str, token: Secret) -> Callable[[], RestLook]:
-    return lambda: host.hatchet.rest_tenant(url, tenant, token, _QUESTION)
+def _grpc(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], GrpcLook]:
+    address, tls = where.host_port or claims.grpc_address, Tls(where.root_ca, where.server_name) if where.tls else None
+    return lambda: host.hatchet.grpc_version(address, token, seconds, tls=tls)
+
+
+def _rest(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], RestLook]:
+    url = where.server_url or claims.server_url
+    return lambda: host.hatchet.rest_tenant(url, claims.tenant, token, seconds, root_ca=where.root_ca)
 
 
 def _look_at_records(
-    host: Host, login: ServerLogin | None, ids: Sequence[str]
+    host: Host, login: ServerLogin | None, ids: Sequence[str], seconds: float
 ) -> tuple[Fact[bool], Mapping[str, TokenRow]]:
     """Whether the environment's tenant is in the engine's database, and what is on record there of tokens, by their id."""
     if login is None:
         return Unknown("the login of Hatchet's database is not known"), {}
-    records = host.postgres.token_records(login, TENANT_ID, ids, _QUESTION)
+    records = host.postgres.token_records(login, TENANT_ID, ids, seconds)
     if isinstance(records, ServerRefusal):
         return Unknown(records.detail), {}
     return Found(records[0]), records[1]

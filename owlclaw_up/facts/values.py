@@ -17,13 +17,16 @@ from owlclaw_up.host.base import (
     ServerLogin,
     ServerLook,
     ServerRefusal,
+    Tls,
 )
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
 from owlclaw_up.host.names import Resolved
+from owlclaw_up.host.remote_base import AccountLook, ReachLook
 from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
-from owlclaw_up.spec import EngineBinaries, PostgresBinaries
+from owlclaw_up.settings import Sourced
+from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin
 from owlclaw_up.token_claims import Claims
 
 if TYPE_CHECKING:
@@ -231,6 +234,7 @@ class WebLook:
         html: whether that is a page for a browser.
         headless: the page is ours, in the place of a dashboard that the engine came without.
         rest: what came of asking over REST with the kept token; None where there is none.
+        url: where the dashboard is.
     """
 
     port: int
@@ -238,6 +242,60 @@ class WebLook:
     html: bool
     headless: bool
     rest: RestLook | None
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteTarget:
+    """The server that is meant, as far as it is known.
+
+    Attributes:
+        token: None where there is none.
+        origin: where that one comes from, for the reader.
+        made: whether it is one that we made by a login.
+        trouble: why the file of the token cannot be read.
+        server_url, grpc_address: each with where it comes from; empty where nothing says it.
+        tls: how TLS is expected over gRPC; None for plain text.
+        tls_from: what says so.
+        email: of a login, with or without a password.
+    """
+
+    token: Secret | None
+    origin: str
+    made: bool
+    claims: Claims | None
+    trouble: str
+    server_url: Sourced[str]
+    grpc_address: Sourced[str]
+    tls: Tls | None
+    tls_from: str
+    root_ca: str
+    email: str
+    login: RemoteLogin | None
+
+
+@dataclass(frozen=True)
+class RemoteLook:
+    """What came of asking. What was not asked is None.
+
+    Attributes:
+        grpc_reach, rest_reach: why a call did not get through.
+        due: the token is one of ours, and near its end.
+        offline: nothing was asked, since the server is on another machine.
+        version: of the engine, as REST says it where there is no token to ask gRPC with.
+        now: seconds since the epoch.
+    """
+
+    target: RemoteTarget
+    now: float
+    grpc: GrpcLook | None = None
+    rest: RestLook | None = None
+    grpc_reach: ReachLook | None = None
+    rest_reach: ReachLook | None = None
+    account: AccountLook | None = None
+    due: bool = False
+    offline: bool = False
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -372,6 +430,7 @@ class Facts:
     fellow_ports: Fact[Mapping[int, Mapping[str, int]]] = _UNASKED
     leftovers: Fact[LeftoversLook] = _UNASKED
     web: Fact[WebLook] = _UNASKED
+    remote: Fact[RemoteLook] = _UNASKED
     migrations: Fact[MigrationsLook] = _UNASKED
     inside: Fact[InsideLook] = _UNASKED
     engine_health: Fact[EngineHealth] = _UNASKED

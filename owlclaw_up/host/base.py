@@ -376,6 +376,19 @@ class Postgres(Protocol):
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How TLS is spoken with a server, as hatchet-sdk is told it.
+
+    Attributes:
+        root_ca: file of the only root certificate that is trusted; the usual ones where empty.
+        server_name: the name that the certificate must have; the host's own where empty. Of gRPC alone.
+    """
+
+    root_ca: str = ""
+    server_name: str = ""
+
+
+@dataclass(frozen=True)
 class GrpcLook:
     """One call of GetVersion.
 
@@ -411,12 +424,15 @@ class RestLook:
 
 
 class Hatchet(Protocol):
-    """What is asked of a running engine on loopback."""
+    """What is asked of a running engine."""
 
     def get(self, port: int, path: str, timeout: float = 2.0) -> tuple[int, str, str] | None: ...
+    def page(self, url: str, timeout: float = 2.0, *, root_ca: str = "") -> tuple[int, str, str] | None: ...
     def grpc_version(
-        self, address: str, token: Secret, timeout: float = 5.0, *, tls: bool = False
+        self, address: str, token: Secret, timeout: float = 5.0, *, tls: Tls | None = None
     ) -> GrpcLook: ...  # fmt: skip
-    def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook: ...
+    def rest_tenant(
+        self, url: str, tenant: str, token: Secret, timeout: float = 3.0, *, root_ca: str = ""
+    ) -> RestLook: ...  # fmt: skip
     def lets_in(self, port: int, email: str, password: Secret, timeout: float = 3.0) -> bool | None: ...
     def token_by_login(self, port: int, email: str, password: Secret, tenant: str, name: str, hours: int) -> Secret: ...

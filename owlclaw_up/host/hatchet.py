@@ -1,5 +1,6 @@
-"""A running Hatchet engine on loopback: probes by the standard library, a login by httpx, gRPC by grpcio. No proxy is ever
-asked.
+"""A running Hatchet engine: probes by the standard library, a login by httpx, gRPC by grpcio.
+
+On loopback no proxy is ever asked. Elsewhere gRPC asks the one that the environment names, and REST none: as hatchet-sdk.
 
 `hatchet_sdk` is not imported here: it costs more than a second, and one call of GetVersion needs none of it.
 """
@@ -12,12 +13,13 @@ import json
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.grpc_words import hop_of
-from owlclaw_up.host.base import GrpcLook, RestLook
+from owlclaw_up.host.base import GrpcLook, RestLook, Tls, on_this_machine
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _GET_VERSION = "/Dispatcher/GetVersion"
 
 
 class HatchetEngine:
-    """`host.base.Hatchet` for an engine on this machine."""
+    """`host.base.Hatchet`."""
 
     def get(self, port: int, path: str, timeout: float = 2.0) -> tuple[int, str, str] | None:
         """GET on 127.0.0.1.
@@ -38,24 +40,31 @@ class HatchetEngine:
         Returns:
             status, content type, and the first 4 KiB of the body; None when nobody answers.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            body = response.read(4096).decode("utf-8", "replace")
-            return response.status, response.headers.get("Content-Type", ""), body
-        except (TimeoutError, OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+        return _page(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout), path)
 
-    def grpc_version(self, address: str, token: Secret, timeout: float = 5.0, *, tls: bool = False) -> GrpcLook:
+    def page(self, url: str, timeout: float = 2.0, *, root_ca: str = "") -> tuple[int, str, str] | None:
+        """GET a URL; what `get` gives.
+
+        Args:
+            timeout: seconds for each of connecting and reading.
+            root_ca: file of the only root certificate that is trusted.
+        """
+        parts = urlsplit(url)
+        try:
+            connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout, root_ca)
+        except OSError:
+            return None
+        return _page(connection, parts.path or "/")
+
+    def grpc_version(
+        self, address: str, token: Secret, timeout: float = 5.0, *, tls: Tls | None = None
+    ) -> GrpcLook:  # fmt: skip
         """Ask for the version with a token: proves address, TLS or plain text, and that the engine takes the token.
 
         Args:
             address: host:port.
             timeout: seconds for the whole call.
-            tls: speak TLS, as hatchet-sdk does where nothing tells it otherwise.
+            tls: speak TLS, as hatchet-sdk does where nothing tells it otherwise; None is plain text.
         """
         # A failed handshake is told in the answer; gRPC would tell it on stderr as well.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -64,9 +73,16 @@ class HatchetEngine:
         host, _, port = address.rpartition(":")
         # `localhost` may be ::1 first, and our engines listen on 127.0.0.1.
         target = f"127.0.0.1:{port}" if host == "localhost" else address
-        options = [("grpc.enable_http_proxy", 0)]
-        if tls:
-            made = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
+        options: list[tuple[str, Any]] = []
+        if on_this_machine(host.strip("[]")):
+            options.append(("grpc.enable_http_proxy", 0))
+        if tls is not None:
+            try:
+                root = Path(tls.root_ca).read_bytes() if tls.root_ca else None
+            except OSError as error:
+                return GrpcLook("unavailable", hop="TLS", detail=f"{tls.root_ca}: {os.strerror(error.errno or 0)}")
+            options.append(("grpc.ssl_target_name_override", tls.server_name or host.strip("[]")))
+            made = grpc.secure_channel(target, grpc.ssl_channel_credentials(root), options=options)
         else:
             made = grpc.insecure_channel(target, options=options)
         with made as channel:
@@ -82,12 +98,15 @@ class HatchetEngine:
                 return GrpcLook("unavailable", hop=hop_of(words), detail=f"{code.name}: {words}")
         return GrpcLook("ok", version=_version_field(answer))
 
-    def rest_tenant(self, url: str, tenant: str, token: Secret, timeout: float = 3.0) -> RestLook:
+    def rest_tenant(
+        self, url: str, tenant: str, token: Secret, timeout: float = 3.0, *, root_ca: str = ""
+    ) -> RestLook:  # fmt: skip
         """Ask over REST for the token's tenant: proves address and token; the answer tells the engine's time as well.
 
         Args:
             url: as in `HATCHET_CLIENT_SERVER_URL`.
             timeout: seconds for each of connecting and reading.
+            root_ca: file of the only root certificate that is trusted.
         """
         try:
             parts = urlsplit(url)
@@ -96,9 +115,12 @@ class HatchetEngine:
             return RestLook("unavailable", hop="REST", detail=f"{url} is no URL: {error}")
         if parts.scheme not in ("http", "https") or not host:
             return RestLook("unavailable", hop="REST", detail=f"{url} is no URL of HTTP")
-        host = "127.0.0.1" if host == "localhost" else host
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(host, port, timeout=timeout)
+        # A certificate is for the name, not for the address.
+        host = "127.0.0.1" if host == "localhost" and parts.scheme == "http" else host
+        try:
+            connection = _connection(parts.scheme, host, port, timeout, root_ca)
+        except OSError as error:
+            return RestLook("unavailable", hop="TLS", detail=f"{root_ca}: {error}")
         path = f"{parts.path.rstrip('/')}/api/v1/tenants/{quote(tenant, safe='')}"
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token.reveal()}"})
@@ -171,6 +193,25 @@ class HatchetEngine:
                 f"no token could be had over REST on port {port} ({type(error).__name__})",
                 hint="owlclaw-up logs hatchet",
             ) from None
+
+
+def _page(connection: http.client.HTTPConnection, path: str) -> tuple[int, str, str] | None:
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(4096).decode("utf-8", "replace")
+        return response.status, response.headers.get("Content-Type", ""), body
+    except (TimeoutError, OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _connection(scheme: str, host: str, port: int | None, timeout: float, root_ca: str) -> http.client.HTTPConnection:
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+    context = ssl.create_default_context(cafile=root_ca or None)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
 
 
 def _good(answer: httpx.Response, what: str) -> None:

@@ -14,7 +14,13 @@ from owlclaw_up.host.embedded import EmbeddedServers
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.host.local import LocalFiles, LocalProcesses
 from owlclaw_up.host.postgres import PostgresServers
+from owlclaw_up.host.remote import RemoteServers
+from owlclaw_up.host.remote_base import RemoteHatchet
 
+_NETWORK = (
+    *(n for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy") for n in (name, name.upper())),
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "SYSTEMROOT")
 
 
@@ -43,6 +49,15 @@ class Host:
     def docker(self, address: str) -> Docker:
         """The Docker engine at an address, as `host.docker_engines` found it."""
         return DockerEngine(address)
+
+    @property
+    def remote(self) -> RemoteHatchet:
+        return RemoteServers(self.environ)
+
+    @property
+    def network(self) -> dict[str, str]:
+        """What of this command's environment decides how a program gets to a server elsewhere."""
+        return {name: self.environ[name] for name in _NETWORK if name in self.environ}
 
     @property
     def embedded(self) -> EmbeddedServers:

@@ -415,6 +415,10 @@ def refusal_of(error: Exception, login: ServerLogin) -> ServerRefusal | None:
         return None
     words = Redactor([login.password.reveal()] if login.password else [])(str(error).strip())
     state = error.sqlstate or ""
+    plain = dict(login.options).get("sslmode") in ("disable", "allow")
+    if plain and "no encryption" in words and "SSL encryption" not in words:
+        # Its rules may let the same login in over TLS, which was not tried.
+        return ServerRefusal("tls", words)
     for length in (5, 2):
         if state[:length] in _KINDS:
             return ServerRefusal(_KINDS[state[:length]], words)

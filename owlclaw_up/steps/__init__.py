@@ -9,8 +9,9 @@ import dataclasses
 
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.facts.stack import known_engines
+from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import ContainerEngine, NativeEngine, StackSpec, engine_key
+from owlclaw_up.spec import ContainerEngine, NativeEngine, RemoteLogin, StackSpec, engine_key
 from owlclaw_up.steps import (
     containers,
     database,
@@ -22,6 +23,7 @@ from owlclaw_up.steps import (
     postgres,
     project,
     reach,
+    remote,
     smoke,
     token,
     upgrade,
@@ -54,11 +56,15 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
         ]
     elif isinstance(spec.engine, ContainerEngine):
         steps += _container_engine(spec, ledger)
+    elif spec.remote:
+        steps += remote.steps(spec, ledger)
     newer = [step for step in steps if isinstance(step, token.EnsureToken)]
     proved = dataclasses.replace(spec, smoke_again=spec.smoke_again or upgrade.is_due(spec, ledger))
     steps += [dotenv.WriteDotenv(spec, ledger), smoke.Prove(proved, ledger)]
     if ledger.vault.token or ledger.receipts("token"):
         steps += [token.RevokeTokens(spec, ledger, step.admin, step) for step in newer]
+    if spec.remote and spec.remote.login:
+        steps.append(remote.RevokeRemoteTokens(ledger, spec.remote.login, but_kept=True))
     return steps
 
 
@@ -68,6 +74,8 @@ def rotation(spec: StackSpec, ledger: Ledger, *, keep_old: bool) -> list[Step]:
     Args:
         keep_old: leave the one before it alone.
     """
+    if spec.remote:
+        return remote.rotation(spec, ledger, spec.remote, keep_old=keep_old)
     native = isinstance(spec.engine, NativeEngine)
     admin: HatchetAdmin = engine.NativeAdmin(spec, ledger) if native else containers.ContainerAdmin(spec, ledger)
     newer = token.RotateToken(spec, ledger, admin, keep_old=keep_old)
@@ -115,12 +123,18 @@ def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
         idle += [] if spec.postgres.kind == "container" else [DATABASE]
         if idle:
             steps.append(containers.StopContainers(ledger, idle))
+    if ledger.state.mode == Mode.REMOTE.value and not spec.remote:
+        steps.append(remote.LeaveRemote(ledger))
     return steps
 
 
-def removals(ledger: Ledger, *, purge: bool) -> list[Step]:
-    """The steps that take back what receipts name: processes and containers, and with `purge` everything else too."""
-    steps: list[Step] = token.revocations(ledger) if purge else []
+def removals(ledger: Ledger, *, purge: bool, login: RemoteLogin | None = None) -> list[Step]:
+    """The steps that take back what receipts name: processes and containers, and with `purge` everything else too.
+
+    Args:
+        login: of a Hatchet server elsewhere, to revoke the tokens that we made there.
+    """
+    steps: list[Step] = [*token.revocations(ledger), *remote.revocations(ledger, login)] if purge else []
     steps += [engine_stop.StopEngine(ledger, number) for number in reversed(known_engines(ledger))]
     if ledger.recall("compose"):
         steps.append(containers.StopContainers(ledger, doomed=purge))

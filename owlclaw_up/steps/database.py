@@ -31,6 +31,8 @@ class EnsureDatabase:
     def check(self, facts: Facts) -> Change:
         look = facts.our_stack.on_server
         seen = look.databases.get(self.wanted.name)
+        if self.wanted.given:
+            return unchanged(f"used as it is, on {self.server.admin.where}")
         if seen is None:
             if self.ledger.receipts("database", name=self.wanted.name):
                 return Change(Action.RUN, "looked at once the server runs")

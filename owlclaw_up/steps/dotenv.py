@@ -13,10 +13,12 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.errors import ApplyFailed, EnvFileRefused
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.dotenv import BACKUP_SUFFIX
+from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.postgres_url import asyncpg_url
 from owlclaw_up.model import Action, Change, Finding, found, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import APPLICATION_DATABASE, TENANT_ID, StackSpec
+from owlclaw_up.settings import REMOTE_KEYS
+from owlclaw_up.spec import TENANT_ID, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.token_claims import placeholder
 
@@ -36,28 +38,44 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
         token: the API token; empty in mock, where a placeholder lets hatchet-sdk be constructed and HATCHET_API_TOKEN
             stays out, so that test suites which skip without a server still skip.
     """
-    login = spec.login(spec.database(APPLICATION_DATABASE))
+    login = spec.login(spec.application)
     # Applications resolve localhost for themselves.
     host = "localhost" if login.host == "127.0.0.1" else login.host
     database = asyncpg_url(dataclasses.replace(login, host=host)).reveal()
-    rest = spec.server_url
+    rest, strategy = spec.server_url, "tls" if spec.tls else "none"
+    tenant = spec.engine.tenant if spec.engine else TENANT_ID
     values = {}
     if token:
         values["HATCHET_API_TOKEN"] = token
     values |= {
-        "HATCHET_SERVER_URL": rest if spec.server_url_is == "rest" else f"http://{spec.grpc_address}",
+        "HATCHET_SERVER_URL": rest
+        if spec.server_url_is == "rest"
+        else f"http{'s' if spec.tls else ''}://{spec.grpc_address}",
         "HATCHET_GRPC_HOST_PORT": spec.grpc_address,
-        "HATCHET_GRPC_TLS_STRATEGY": "none",
-        "HATCHET_CLIENT_TOKEN": token or placeholder(TENANT_ID, rest, spec.grpc_address),
+        "HATCHET_GRPC_TLS_STRATEGY": strategy,
+        "HATCHET_CLIENT_TOKEN": token or placeholder(tenant, rest, spec.grpc_address),
         "HATCHET_CLIENT_HOST_PORT": spec.grpc_address,
         "HATCHET_CLIENT_SERVER_URL": rest,
-        "HATCHET_CLIENT_TLS_STRATEGY": "none",
-        "HATCHET_CLIENT_TENANT_ID": TENANT_ID,
+        "HATCHET_CLIENT_TLS_STRATEGY": strategy,
+        "HATCHET_CLIENT_TENANT_ID": tenant,
         "DATABASE_URL": database,
         "OWLCLAW_DATABASE_URL": database,
         "OWLCLAW_PG_PORT": str(spec.ports.postgres),
+        **_of_remote(spec, login),
     }
     return {spec.env_names.get(key, key): value for key, value in values.items()}
+
+
+def _of_remote(spec: StackSpec, login: ServerLogin) -> dict[str, str]:
+    """`REMOTE_KEYS`, as far as they say something. asyncpg has no other way to be told a root certificate."""
+    if spec.remote is None:
+        return {}
+    said = {
+        "HATCHET_CLIENT_TLS_ROOT_CA_FILE": spec.remote.root_ca,
+        "HATCHET_CLIENT_TLS_SERVER_NAME": spec.tls.server_name if spec.tls else "",
+        "PGSSLROOTCERT": dict(login.options).get("sslrootcert", ""),
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def _not_editable(path: Path, error: dotenv_text.DotenvError) -> EnvFileRefused:
@@ -91,6 +109,11 @@ class WriteDotenv:
     def _api_token_key(self) -> str:
         return self.spec.env_names.get("HATCHET_API_TOKEN", "HATCHET_API_TOKEN")
 
+    @property
+    def _optional_keys(self) -> list[str]:
+        """Keys that are there in some modes only. Those of `remote` are the user's own until it has written them."""
+        return [self._api_token_key, *(self.spec.env_names.get(key, key) for key in REMOTE_KEYS)]
+
     def _values(self) -> dict[str, str]:
         return env_values(self.spec, self.ledger.vault.token if self.spec.engine else "")
 
@@ -103,14 +126,16 @@ class WriteDotenv:
         originals = next((o for o in self.ledger.vault.originals() if o["path"] == path), {})
         shape = dotenv_text.Shape(**originals.get("shape", {}))
         values = self._values()
-        removals = [] if self.spec.engine else [self._api_token_key]
-        if (
-            removals
-            and dotenv_text.values(data).get(self._api_token_key)
-            and originals.get("values", {}).get(self._api_token_key, "") is not None
-        ):
-            # A line of the user's own that held our token: it stays, with nothing in it.
-            values[self._api_token_key], removals = "", []
+        written, own = dotenv_text.values(data), originals.get("values", {})
+        removals = []
+        for key in self._optional_keys:
+            if key in values:
+                continue
+            if written.get(key) and own.get(key, "" if key == self._api_token_key else None) is not None:
+                # A line of the user's own that held a value of ours: it stays, with nothing in it.
+                values[key] = ""
+            else:
+                removals.append(key)
         return dotenv_text.edit(data, values, removals=removals, header=HEADER, shape=shape)
 
     def check(self, facts: Facts) -> Change:

@@ -106,9 +106,10 @@ class StartServer:
 
     @property
     def _bridge(self) -> Bridge | None:
-        postgres, hatchet = self.spec.postgres, self.spec.database(HATCHET_DATABASE)
+        postgres = self.spec.postgres
         if not postgres.bridge or not postgres.bridge_subnet:
             return None
+        hatchet = self.spec.database(HATCHET_DATABASE)
         return Bridge(postgres.bridge, postgres.bridge_subnet, hatchet.name, hatchet.role)
 
     def _listens(self) -> bool:

@@ -39,6 +39,8 @@ class KeepLogins:
         ledger.vault.admin_url = "" if server.ours else url_of(server.admin).reveal()
         ledger.save_secrets()
         self._keep()
+        if server.given or ledger.recall("postgres").get("given"):
+            ledger.keep("postgres", given=server.given)
         ledger.remember("postgres", kind=server.kind, where=server.admin.where, identity=server.identity)
         return Applied(Action.CREATE, self._made()) if new else Applied(Action.UPDATE, ", ".join(moved))
 

@@ -18,6 +18,8 @@ _STOP_SECONDS = 30
 
 def why_not(spec: StackSpec) -> str:
     """Why the engine may not be restarted by us; empty where it may."""
+    if spec.remote:
+        return "the engine runs elsewhere, and is not ours to restart"
     if spec.compose is not None and spec.compose.adopted:
         return "the engine was lifted by hand, and is left running"
     return ""

@@ -18,7 +18,7 @@ from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import Child, Deadline
 from owlclaw_up.model import Action, Change, Proof, Smoke, found, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import APPLICATION_DATABASE, Fellow, NativeEngine, StackSpec, engine_key
+from owlclaw_up.spec import Fellow, NativeEngine, StackSpec, engine_key
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.ghost import GHOST_SECONDS
@@ -119,7 +119,7 @@ class Prove:
 
     def _sql(self, run: Run) -> Proof:
         run.say("SQL as the application's role")
-        login = self.spec.login(self.spec.database(APPLICATION_DATABASE))
+        login = self.spec.login(self.spec.application)
         begun = run.host.clock.monotonic()
         refusal = run.host.postgres.login_works(login)
         seconds = run.host.clock.monotonic() - begun
@@ -149,7 +149,8 @@ class Prove:
         run.host.files.make_dir(empty)
         child = run.host.processes.open(
             [sys.executable, str(_PROGRAM), self.spec.smoke if self.spec.engine else "mock"],
-            env=run.host.inherited,
+            # A server elsewhere is reached as an application would reach it.
+            env=run.host.inherited | (run.host.network if self.spec.remote else {}),
             cwd=empty,
             log=self.ledger.logs / "smoke.log",
             on_line=self._line,

@@ -15,6 +15,7 @@ from owlclaw_up.model import (
     Decision,
     Event,
     Finding,
+    Mode,
     Note,
     Outcome,
     Proof,
@@ -234,7 +235,8 @@ class Screen:
         self.put()
         rows = [("owlclaw-up status", "what runs"), ("owlclaw-up down", "stop it; data stays")]
         if "dashboard" in outcome.endpoints:
-            rows.insert(0, ("owlclaw-up open", "the dashboard; --reveal shows its password"))
+            secret = "" if outcome.mode is Mode.REMOTE else "; --reveal shows its password"
+            rows.insert(0, ("owlclaw-up open", f"the dashboard{secret}"))
         for command, about in rows:
             self.put(f"  {command:<20} {about}", "dim")
 

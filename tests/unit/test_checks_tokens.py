@@ -135,6 +135,24 @@ def test_tls_where_plain_text_is_spoken() -> None:
     assert finding.title == f"gRPC to {GRPC} breaks at TLS: the engine speaks plain text"
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, ["token.good"]),
+        ({"grpc": GrpcLook("unavailable", hop="TLS", detail="x")}, ["remote.tls"]),
+        ({"grpc": GrpcLook("unavailable", hop="gRPC", detail="x")}, ["remote.reach"]),
+        ({"rest": RestLook("failed", 502, "REST", "")}, ["remote.reach"]),
+        (REFUSED, ["token.refused"]),
+        ({"exp": int(NOW) + 13 * 86400}, ["token.good", "remote.token-expires"]),
+        # Its server may broadcast an address that is not the one by which it is reached from here.
+        ({"grpc_broadcast_address": "elsewhere:1"}, ["token.good"]),
+    ],
+)
+def test_of_a_server_elsewhere_its_own_checks_speak(values: dict[str, Any], said: list[str]) -> None:
+    unknown = Unknown("it is on a server elsewhere")
+    assert found(use(row=unknown, **values), elsewhere=True, reaches_database=None, tenant_known=unknown) == said
+
+
 def test_the_tokens_in_use() -> None:
     own = (place("HATCHET_CLIENT_TOKEN", "a"), place("HATCHET_API_TOKEN", "a", line=4))
     assert tokens_in_use(EnvPlaces(own), {}) == [(Secret("a"), own, False)]
@@ -150,6 +168,8 @@ def test_the_tokens_in_use() -> None:
 
 def test_where_a_program_dials() -> None:
     assert dials(EnvPlaces(), {}) == Dials("", "", True)
+    with_root = (place("HATCHET_CLIENT_TLS_ROOT_CA_FILE", "/r.pem"), place("HATCHET_CLIENT_TLS_SERVER_NAME", "h"))
+    assert dials(EnvPlaces(with_root), {}) == Dials("", "", True, "/r.pem", "h")
     own = (place("HATCHET_CLIENT_HOST_PORT", GRPC), place("HATCHET_CLIENT_TLS_STRATEGY", "None"))
     assert dials(EnvPlaces(own), {}) == Dials(GRPC, "", False)
     over = (

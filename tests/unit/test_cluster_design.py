@@ -21,7 +21,7 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Action, Change, Decision, Found, Mode
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, load
-from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS, Fellow, NativeEngine, Ports, StackSpec
+from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS, EngineSpec, Fellow, NativeEngine, Ports, StackSpec
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.engine import StartEngine
@@ -176,7 +176,7 @@ def test_ports_are_chosen_once(tmp_path: Path) -> None:
 
 def test_a_fellow_has_the_same_identity_and_listens_elsewhere(tmp_path: Path) -> None:
     spec = two(tmp_path)
-    assert spec.engine is not None
+    assert isinstance(spec.engine, EngineSpec)
     identity = dict.fromkeys(IDENTITY, "key")
     first, second = (engine_env(spec, spec.engine, identity, {}, tmp_path, fellow) for fellow in (None, FELLOW))
     differing = {name: value for name, value in second.items() if first[name] != value}

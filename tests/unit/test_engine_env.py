@@ -10,7 +10,7 @@ import pytest
 
 from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.model import Secret
-from owlclaw_up.spec import PostgresSpec, StackSpec
+from owlclaw_up.spec import EngineSpec, PostgresSpec, StackSpec
 from owlclaw_up.steps.engine_env import COOKIE_SECRETS, IDENTITY, KEYSETS, diagnose, engine_env, fingerprint
 from tests.unit.fakes import make_engine_spec, make_spec
 
@@ -21,7 +21,7 @@ ASSETS = Path("/opt/hatchet/static-assets")
 
 def env(spec: StackSpec | None = None, environ: dict[str, str] | None = None) -> dict[str, str]:
     spec = spec or make_spec(PROJECT)
-    assert spec.engine is not None
+    assert isinstance(spec.engine, EngineSpec)
     return engine_env(spec, spec.engine, IDENTITY_VALUES, environ or {}, ASSETS)
 
 

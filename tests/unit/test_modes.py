@@ -33,7 +33,7 @@ from owlclaw_up.modes import MODES, choose
 from owlclaw_up.receipts import Ledger, State
 from owlclaw_up.server_choice import choose_server, refused_servers
 from owlclaw_up.settings import DEFAULT_HATCHET_IMAGE, DEFAULT_POSTGRES_IMAGE, Settings, load
-from owlclaw_up.spec import EngineBinaries, NativeEngine, PostgresBinaries, StackSpec
+from owlclaw_up.spec import EngineBinaries, EngineSpec, NativeEngine, PostgresBinaries, StackSpec
 from tests.unit.fakes import NOW, make_engine, make_facts, make_ledger, make_login, make_server
 
 MACHINES = sorted((Path(__file__).parent / "machines").glob("*.json"))
@@ -247,7 +247,7 @@ def compare(end: End, machine: Machine, expect: dict[str, Any]) -> None:
     if spec.engine is not None:
         where = str(spec.engine.binaries.directory) if isinstance(spec.engine, NativeEngine) else "container"
         assert where == expect.pop("engine", where)
-    max_conns = spec.engine.max_conns if spec.engine else None
+    max_conns = spec.engine.max_conns if isinstance(spec.engine, EngineSpec) else None
     assert max_conns == expect.pop("max_conns", max_conns)
     numbers = dataclasses.asdict(spec.ports)
     assert numbers == {**numbers, **expect.pop("ports", {})}
@@ -282,7 +282,7 @@ def test_every_value_is_fixed_by_settings_where_they_are_given(tmp_path: Path) -
     facts = make_facts(tmp_path, engines=Found((make_engine(),)), ports=Found(ports({}, {})))
     facts = dataclasses.replace(facts, dotenv=Found(DotenvLook(tmp_path / "conf/app.env", "missing")))
     spec = design(facts, choose(facts, settings, ledger), None, DatabasesLook(), settings, ledger)
-    assert spec.engine is not None and spec.engine.rabbitmq is not None
+    assert isinstance(spec.engine, EngineSpec) and spec.engine.rabbitmq is not None
     assert spec.engine.admin_password.reveal() == "Chosen-by-me-1"
     assert spec.engine.rabbitmq.reveal() == "amqp://u:p@localhost:5672/"
     assert spec.env_path == tmp_path / "conf/app.env"
@@ -300,7 +300,7 @@ def test_generated_passwords_are_kept_between_two_designs(tmp_path: Path) -> Non
     decision = choose(facts, settings, ledger)
     one, two = (design(facts, decision, None, DatabasesLook(), settings, ledger) for _ in range(2))
     assert one == two
-    assert one.engine is not None
+    assert isinstance(one.engine, EngineSpec)
     passwords = [*(d.password.reveal() for d in one.databases), one.engine.admin_password.reveal()]
     assert len(set(passwords)) == 3
     assert not ledger.exists, "designing changes nothing on disk"

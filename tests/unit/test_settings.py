@@ -44,6 +44,8 @@ def test_the_contract_names_these_settings() -> None:
         "mode", "require", "smoke", "timeout", "offline", "env_file", "admin_url", "engine_dir", "engines", "hatchet_image",
         "postgres_image", "registry_mirror", "dashboard_port", "grpc_port", "postgres_port", "rabbitmq_url",
         "admin_password", "token_lifetime", "hatchet_server_url", "alembic_config", "databases", "env_names",
+        "remote_token", "remote_token_file", "remote_url", "remote_grpc", "remote_tls", "remote_ca_file",
+        "remote_server_name", "remote_login", "remote_password", "remote_tenant", "remote_database_url",
     }  # fmt: skip
 
 

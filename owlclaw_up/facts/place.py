@@ -1,0 +1,51 @@
+"""Where the engine of an environment is, by what the state remembers of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from owlclaw_up.host.base import Tls
+from owlclaw_up.model import Mode
+from owlclaw_up.receipts import Ledger
+from owlclaw_up.spec import TENANT_ID
+
+# What `remote` keeps of its server.
+REMOTE = "remote"
+
+
+@dataclass(frozen=True)
+class EnginePlace:
+    """Addresses of an engine.
+
+    Attributes:
+        tls: how TLS is spoken over gRPC; None for plain text.
+        root_ca: file of the only root certificate that is trusted; empty for the usual ones.
+        elsewhere: whether it runs on a server that is not ours.
+    """
+
+    server_url: str
+    grpc_address: str
+    tenant: str
+    tls: Tls | None = None
+    root_ca: str = ""
+    elsewhere: bool = False
+
+
+def engine_place(ledger: Ledger) -> EnginePlace | None:
+    """Where the engine of the last `up` is; None where no port was chosen yet."""
+    if ledger.state.mode == Mode.REMOTE.value:
+        return kept_remote(ledger)
+    ports = ledger.state.ports
+    if "dashboard" not in ports or "grpc" not in ports:
+        return None
+    return EnginePlace(f"http://localhost:{ports['dashboard']}", f"localhost:{ports['grpc']}", TENANT_ID)
+
+
+def kept_remote(ledger: Ledger) -> EnginePlace | None:
+    """The server elsewhere that was used last, whatever is used now."""
+    kept = ledger.recall(REMOTE)
+    if not kept.get("grpc_address"):
+        return None
+    root_ca = str(kept.get("root_ca", ""))
+    tls = Tls(root_ca, kept.get("server_name", "")) if kept.get("tls") else None
+    return EnginePlace(kept["server_url"], kept["grpc_address"], kept["tenant"], tls, root_ca, elsewhere=True)
