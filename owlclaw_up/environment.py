@@ -17,7 +17,7 @@ from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.engine_upgrade import settle
-from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
+from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, SidecarFailed, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.remote import given_login
@@ -50,7 +50,7 @@ from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import EngineSpec, NativeEngine, StackSpec
+from owlclaw_up.spec import EngineSpec, NativeEngine, SidecarEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Step
@@ -206,7 +206,11 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
 
 def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
     """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or prepared.decision.source not in ("auto", "state"):
+    if prepared.decision.source not in ("auto", "state"):
+        return []
+    if isinstance(error, SidecarFailed) and error.kind == "unreachable":
+        return [Move(Mode.NATIVE, error.message)]
+    if not isinstance(error, PullFailed):
         return []
     if isinstance(error, EnginePullFailed):
         # Nobody asked for that engine: whatever is wrong with it, the next mode goes around it.
@@ -263,8 +267,13 @@ def _apply_up(
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
         relative(project, spec.env_path), seconds(), smoke, findings,
-        login=dashboard_login(project) if isinstance(spec.engine, EngineSpec) else None, project=project.root, data={"notes": notes},
+        login=dashboard_login(project) if _has_dashboard(spec) else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
+
+
+def _has_dashboard(spec: StackSpec) -> bool:
+    """Whether it is one of ours that we know the login of."""
+    return isinstance(spec.engine, EngineSpec) and not isinstance(spec.engine, SidecarEngine)
 
 
 def _planned(project: Project, prepared: Prepared, command: str, seconds: float) -> Outcome:
