@@ -16,7 +16,7 @@ from owlclaw_up.steps.base import Applied, Run
 
 _PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate", SIDECAR_KEEPER)
 # A sidecar waits for its engine's work for 30 s: hatchet-embedded, cmd/sidecar/main.go.
-_SIDECAR_SECONDS = 35
+_SIDECAR_SECONDS, _SECONDS = 35, 10
 
 
 class StopEngine:
@@ -63,7 +63,7 @@ class StopEngine:
 def stop_process(run: Run, ledger: Ledger, process: ProcessId) -> str:
     """End an engine as it wants to be ended; gives how it ended."""
     return run.host.processes.stop(
-        process, signal=signal.SIGTERM, timeout=_SIDECAR_SECONDS if serves_by_sidecar(ledger) else 10
+        process, signal=signal.SIGTERM, timeout=_SIDECAR_SECONDS if serves_by_sidecar(ledger) else _SECONDS
     )
 
 
@@ -77,7 +77,7 @@ def end_leftovers(run: Run, ledger: Ledger, number: int = 1) -> int:
     ours = processes_in(engine_home(ledger, number), (*_PROGRAMS, *alone))
     left = [p for p in ours if engine is None or p.pid != engine.pid]
     for process in left:
-        run.host.processes.stop(process, signal=signal.SIGTERM, timeout=_SIDECAR_SECONDS if alone else 5)
+        run.host.processes.stop(process, signal=signal.SIGTERM, timeout=_SECONDS if alone else 5)
     return len(left)
 
 

@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 
 from owlclaw_up.errors import ApplyFailed, TimedOut, UpError
 from owlclaw_up.facts import Facts
+from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.facts.servers import admin_login
 from owlclaw_up.host.base import Deadline, GrpcLook, RestLook, ServerLogin, wait_until
 from owlclaw_up.model import Action, Change, Finding, Secret, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import HATCHET_DATABASE, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, SidecarEngine, StackSpec
 from owlclaw_up.steps.base import Applied, Run, Step, TokenMaker
 from owlclaw_up.token_claims import Claims, decode, renewal_due
 
@@ -169,8 +170,10 @@ class EnsureToken(_TokenStep):
     def _moves(self) -> bool:
         """Whether the engine that answers now is another one, or on another server, than the one to come."""
         server = self.ledger.recall("postgres")
-        kept = (self.ledger.state.mode, server.get("kind"), server.get("identity"))
-        return kept != (self.spec.mode.value, self.spec.postgres.kind, self.spec.postgres.identity)
+        # Keys of a sidecar's own are no other engine's.
+        kept = (self.ledger.state.mode, server.get("kind"), server.get("identity"), serves_by_sidecar(self.ledger))
+        own = isinstance(self.engine, SidecarEngine)
+        return kept != (self.spec.mode.value, self.spec.postgres.kind, self.spec.postgres.identity, own)
 
     def check(self, facts: Facts) -> Change:
         look = facts.our_stack.token

@@ -204,15 +204,17 @@ class TakeBack:
             docker = run.host.docker(self.spec.compose.docker.address) if self.spec.compose else None
             there = docker is not None and self.begun.image and docker.image(self.begun.image) is not None
             return dataclasses.replace(engine, image=self.begun.image) if there else None
-        if isinstance(engine, SidecarEngine):
+        assert isinstance(engine, (NativeEngine, SidecarEngine))
+        told = {field.name: getattr(engine, field.name) for field in dataclasses.fields(EngineSpec)}
+        if not self.begun.directory:
+            # It was a sidecar: only those have no folder of binaries.
             back = of_release(self.begun.before, "", run.host.environ, offline=True)
-            return dataclasses.replace(engine, sidecar=back) if isinstance(back, Sidecar) else None
-        assert isinstance(engine, NativeEngine)
-        kept = Path(self.begun.directory) if self.begun.directory else None
-        looked = [inspect(kept, "before the upgrade", run.host.processes)] if kept else []
+            return SidecarEngine(**told, sidecar=back) if isinstance(back, Sidecar) else None
+        looked = [inspect(Path(self.begun.directory), "before the upgrade", run.host.processes)]
         for one in [*looked, *cached(run.host.processes)]:
             if isinstance(one, EngineBinaries) and one.version == self.begun.before:
-                return dataclasses.replace(engine, binaries=one)
+                fellows = engine.fellows if isinstance(engine, NativeEngine) else ()
+                return NativeEngine(**told, binaries=one, fellows=fellows)
         return None
 
 

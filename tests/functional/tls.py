@@ -106,12 +106,13 @@ class Loop:
 
         return self.listen(serve)
 
-    def proxy(self, seen: list[str], *, allow: bool = True) -> int:
+    def proxy(self, seen: list[str], *, allow: bool = True, target: int = 0) -> int:
         """An HTTP proxy for CONNECT; gives its port.
 
         Args:
             seen: what it was asked for is put there.
             allow: answer 403 where not.
+            target: the port of 127.0.0.1 to which it leads whatever it is asked for; to that itself where left out.
         """
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -125,7 +126,7 @@ class Loop:
                 return
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             host, _, port = place.rpartition(":")
-            await _through(host, int(port), reader, writer)
+            await _through("127.0.0.1" if target else host, target or int(port), reader, writer)
 
         return self.listen(serve)
 
