@@ -204,11 +204,15 @@ class Prove:
             self._proofs.append(Proof(**said))
             self._say(f"{said['id']} {said['status']}")
 
+    def _patience(self) -> float:
+        """Seconds more until the first task: what a predecessor left behind may have to run out. Of a server elsewhere nobody knows."""
+        return GHOST_SECONDS if self.spec.remote or self.ledger.recall("engine").get("patience") else 0.0
+
     def _work(self, run: Run) -> list[Proof]:
         values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
         env = {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
         env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
-        patience: float = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
+        patience = self._patience()
         if self.spec.smoke == "full" and self._fellows:
             more = _SECONDS_OF_KILL * (1 + len(self._fellows))
             patience += more
