@@ -414,6 +414,16 @@ class ApplyFailed(UpError):
         self.code = code
 
 
+class PortLost(ApplyFailed):
+    """A port that was free when it was looked at was somebody else's before a server of ours listened on it."""
+
+    def __init__(self, port: int, address: str, purpose: str, *, log: str) -> None:
+        super().__init__(
+            "port-taken", f"port {port} of {address} was taken by somebody while {purpose} was starting",
+            hint=f"ss -ltnp 'sport = :{port}'; then: owlclaw-up", detail=log,
+        )  # fmt: skip
+
+
 class DockerRefused(ApplyFailed):
     """The Docker engine did not do what it was asked."""
 

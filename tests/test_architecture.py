@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "project",
         "last_up",
         "standing",
+        "ways_on",
         "environment",
         "databases",
         "database_status",
