@@ -372,7 +372,7 @@ class PullFailed(PreconditionError):
 
 
 class EnginePullFailed(PullFailed):
-    """Hatchet's engine could not be taken out of its image, without Docker."""
+    """Hatchet's engine could not be taken out of its image, neither from Docker nor from the registry."""
 
     _AGAIN = "owlclaw-up engine pull"
     _TEXTS: ClassVar[dict[str, tuple[str, str]]] = {
@@ -399,7 +399,10 @@ class EnginePullFailed(PullFailed):
             "name the image that Hatchet publishes: hatchet_image",
         ),
         "no-engine": ("it holds no engine", "name an image of hatchet-lite: hatchet_image"),
-        "offline": ("it is not in the engine cache, and offline is set", f"with a network: {_AGAIN}"),
+        "offline": (
+            "it is neither in the engine cache nor in Docker, and offline is set",
+            f"with a network: {_AGAIN}; without: docker load -i FILE, from docker save {{image}}",
+        ),
         "other": ("see the detail", f"{_AGAIN} --verbose"),
     }
 
