@@ -33,7 +33,7 @@ from owlclaw_up.steps.engine_stop import StopEngine
 from owlclaw_up.steps.keys import CreateKeys
 from owlclaw_up.steps.postgres import CreateCluster, RemoveCluster, StartServer, StopServer
 from owlclaw_up.steps.project import KeepLogins, PrepareProject, RemoveState
-from owlclaw_up.steps.smoke import Prove, kept_smoke
+from owlclaw_up.steps.smoke import Prove, engine_addresses, kept_smoke
 from owlclaw_up.steps.token import EnsureToken
 from owlclaw_up.token_claims import decode
 from tests.unit.fakes import make_facts, make_host, make_ledger, make_server, make_spec, make_token
@@ -594,6 +594,9 @@ class TestProof:
         )
         remote = make_spec(tmp_path, engine=False, mode=Mode.REMOTE)
         assert Prove(spec, ledger)._patience() == 0
+        assert engine_addresses(dataclasses.replace(remote, engine=elsewhere)) == [
+            {"host_port": "h.example.com:443", "server_url": "https://h.example.com"}
+        ]
         # Whether that server was restarted a moment ago is not known here.
         assert Prove(dataclasses.replace(remote, engine=elsewhere), ledger)._patience() > 60
         ledger.remember("engine", patience=True)
