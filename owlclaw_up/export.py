@@ -118,12 +118,12 @@ def _export(project: Project, wish: HelmWish) -> HelmExport:
     no_engine = {Mode.MOCK.value: "mode mock has no engine", Mode.REMOTE.value: "the engine runs elsewhere"}
     embedded = serves_by_sidecar(project.ledger)
     if state.mode in no_engine or missing or embedded:
-        inside = (
-            "Hatchet's embedded engine keeps its keys in its database" if embedded else "its keys are not kept here"
-        )
-        why = no_engine.get(state.mode, inside)
-        way = "OWLCLAW_UP_NATIVE_ENGINE=binaries owlclaw-up --mode native" if embedded else "owlclaw-up --mode native"
-        raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", way)
+        inside = "Hatchet's embedded engine keeps its keys in its database"
+        why = no_engine.get(state.mode, inside if embedded else "its keys are not kept here")
+        elsewhere = state.mode == Mode.REMOTE.value
+        hint = "in the project that brought it up: owlclaw-up export helm" if elsewhere else "owlclaw-up --mode native"
+        hint = "OWLCLAW_UP_NATIVE_ENGINE=binaries owlclaw-up --mode native" if embedded else hint
+        raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", hint)
     kept = dataclasses.replace(project.settings.mode, value=Mode(state.mode))
     spec = prepare(dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))).spec
     assert isinstance(spec.engine, EngineSpec)

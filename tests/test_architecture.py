@@ -27,7 +27,7 @@ NAME = PACKAGE.name
 GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "model": ("model", "report_values"),
-    "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
+    "text": ("redaction", "token_claims", "dotenv_text.", "grpc_words"),
     "base": ("host.base", "host.docker_base", "host.remote_base", "host.image_names", "spec"),
     "logs": ("logs",),
     "settings": ("settings",),
@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "project",
         "last_up",
         "standing",
+        "ways_on",
         "environment",
         "databases",
         "database_status",
@@ -61,6 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("client.",),
     "proof": ("proof.",),
+    "keeper": ("sidecar_keeper",),
     "baseline": ("baseline.",),
     "views": ("views.",),
     "plugin": ("pytest_plugin", "testing."),
@@ -93,11 +95,13 @@ MAY: dict[str, set[str]] = {
     "client": {"errors", "model", "text"},
     # Programs of their own, run as files: they know the client, as an application does.
     "proof": {"client", "facade", "text"},
+    # A program of its own, which outlives every command.
+    "keeper": {"errors", "model", "base", "host"},
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},
     "plugin": _BELOW_FACTS | {"facts", "environment", "client", "steps"},
-    "cli": set(GROUPS) - {"proof", "plugin"},
+    "cli": set(GROUPS) - {"proof", "plugin", "keeper"},
     "facade": {"errors", "model", "settings", "environment"},
 }
 # Library -> the only files or folders that may import it.
@@ -117,7 +121,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "httpx": ("host/hatchet.py", "host/oci.py", "host/remote.py"),
     "jinja2": ("views/report.py",),
     "grpc": ("host/hatchet.py", "client/"),
-    "hatchet_sdk": ("proof/", "client/"),
+    "hatchet_sdk": ("proof/", "client/", "sidecar_keeper.py"),
     "typer": ("cli/",),
     "click": ("cli/",),
     "rich": ("views/human.py",),

@@ -201,7 +201,7 @@ def _probes(
     return {
         "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
-        "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
+        "engines": lambda: Found(tuple(find_engines(host, settings, ledger, docker))),
         "sidecar": lambda: Found(look_for_sidecar(host, settings, ledger)),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,
