@@ -99,6 +99,7 @@ class StartSidecar(_SidecarStep):
         seconds = max(1.0, run.deadline.left() - _REST_OF_UP)
         network = {} if self.engine.sidecar.binary else run.host.network
         return {
+            **run.host.inherited,
             **network,
             **sidecar_env(self.spec, self.engine, self.ledger.vault.engine, run.host.environ),
             "HATCHET_CLIENT_EMBEDDED_READY_TIMEOUT_SECONDS": f"{seconds:.1f}",
@@ -201,16 +202,12 @@ class StartSidecar(_SidecarStep):
         said = (handshake.tenant_id, handshake.api_url, handshake.grpc_address)
         wanted = (self.engine.tenant, self.spec.server_url, self.spec.grpc_address)
         if said != wanted:
-            api = (
-                ""
-                if handshake.api_url
-                else "it has no REST API, without which lists, schedules and the proof do not work; "
-            )
-            raise self.failed(run, "handshake", f"{api}it says {said}, and {wanted} was asked for")
+            lacks = "" if handshake.api_url else "without a REST API no lists, schedules and proof work; "
+            raise self.failed(run, "handshake", f"{lacks}it says {said}, and {wanted} was asked for")
         return handshake
 
     def _progress(self, run: Run) -> str:
-        """What hatchet-sdk is at: how much of a download has come, or its own last words."""
+        """How much of a download has come; else what is waited for."""
         sidecar = self.engine.sidecar
         if not sidecar.here:
             parts = [
@@ -244,15 +241,12 @@ class StartSidecar(_SidecarStep):
         ledger.keep("sidecar", pid=handshake.pid, started=start_time(handshake.pid) or 0.0)
         ledger.remember("engine", version=version, tenant=handshake.tenant_id)
         at = {"server": spec.postgres.identity, "database": login.database, "role": login.user}
-        before, kept, claims = (
-            ledger.recall("sidecar").get("token"),
-            decode(ledger.vault.token),
-            decode(handshake.token),
-        )
+        before, kept = ledger.recall("sidecar").get("token"), decode(ledger.vault.token)
         if before and (kept is None or kept.token_id != before):
             # Nobody was ever given that one: the one before it was still good.
             run.host.postgres.revoke_token(login, before)
             ledger.forget("token", id=before, server=spec.postgres.identity)
+        claims = decode(handshake.token)
         if claims is not None:
             ledger.record("token", id=claims.token_id, tenant=claims.tenant, **at)
             ledger.remember("sidecar", token=claims.token_id)
@@ -273,13 +267,9 @@ class SidecarTokens(_SidecarStep):
         """The token of the last start, where it is a fresh one; else that of another start."""
         handshake = self.read_handshake(run)
         claims = decode(handshake.token) if handshake else None
-        kept = (self.ledger.vault.token, *self.ledger.vault.superseded)
-        if (
-            handshake is None
-            or claims is None
-            or handshake.token in kept
-            or renewal_due(claims, run.host.clock.now(), _LIFETIME)
-        ):
+        known = (self.ledger.vault.token, *self.ledger.vault.superseded)
+        old = claims is not None and renewal_due(claims, run.host.clock.now(), _LIFETIME)
+        if handshake is None or handshake.token in known or old:
             run.say("restarting the engine, as each of its starts gives a token")
             StartSidecar(self.spec, self.ledger).apply(run)
             handshake = self.read_handshake(run)

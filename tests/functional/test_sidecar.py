@@ -175,7 +175,7 @@ def test_a_killed_sidecar_takes_the_keeper_with_it_and_up_mends_it(stack: Stack)
     assert stack.token == token and cli("status").code == 0
 
 
-def test_a_sidecar_that_outlives_its_keeper_is_named(still: Stack) -> None:
+def test_a_sidecar_that_outlives_its_keeper_is_named_and_its_last_words_are_read(still: Stack) -> None:
     still.break_it("sidecar.deaf")
     up(still.cli)
     sidecar, keeper = still.sidecar, still.keeper
@@ -183,7 +183,10 @@ def test_a_sidecar_that_outlives_its_keeper_is_named(still: Stack) -> None:
     wait_gone(keeper)
     found = Patient(still.cli).finding("leftovers.processes")
     assert str(sidecar.pid) in found.title and found.command == "owlclaw-up doctor --fix"
-    sidecar.send_signal(signal.SIGKILL)
+    still.break_it("sidecar.die-after=0")
+    wait_gone(sidecar)
+    first = Patient(still.cli).first()
+    assert first.id == "engine.running" and "panic: runtime error" in first.title
 
 
 def test_rotation(stack: Stack) -> None:
@@ -193,21 +196,16 @@ def test_rotation(stack: Stack) -> None:
     assert cli("token", "check").code == 0
 
 
-def test_down_and_up_again(stack: Stack) -> None:
-    cli, token = stack.cli, stack.token
-    processes = [stack.keeper, stack.sidecar]
-    assert cli.json("down")["status"] == "ok"
-    wait_gone(*processes)
-    assert ours(cli) == [] and not (cli.root / ".owlclaw-up/engine/handshake.json").exists()
-    assert cli("status").code == 1
-    up(cli)
-    assert stack.token == token
-
-
 FAILURES: dict[str, tuple[str, dict[str, str], str, str]] = {
     "exits": ("sidecar.exit-at-start", {}, "process-died", "ended before it was ready"),
     "without an API": ("sidecar.no-api", {}, "sidecar-handshake", "answered otherwise"),
     "never ready": ("sidecar.never-ready", {"OWLCLAW_UP_TIMEOUT": "7"}, "timeout", "was not ready in time"),
+    "a garbled handshake": (
+        "sidecar.garbage-handshake",
+        {"OWLCLAW_UP_TIMEOUT": "10"},
+        "timeout",
+        "was not ready in time",
+    ),
     "wrong checksum": ("", {"HATCHET_CLIENT_EMBEDDED_CHECKSUM": "0" * 64}, "sidecar-checksum", "was not started"),
 }
 
@@ -224,29 +222,21 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(
     assert cli("status").code == 1
 
 
-def test_one_that_dies_later_is_seen(still: Stack) -> None:
-    still.break_it("sidecar.die-after=2")
-    up(still.cli)
-    wait_gone(still.keeper)
-    first = Patient(still.cli).first()
-    assert first.id == "engine.running" and "panic" in first.title + first.detail
-
-
 def test_a_program_that_is_gone_or_cannot_run(still: Stack) -> None:
-    cli = still.cli
+    cli, native = still.cli, ("--mode", "native")
     gone = still.program.with_name("gone")
-    error = up(cli, code=3, OWLCLAW_UP_SIDECAR_BINARY=str(gone))["error"]
+    error = up(cli, *native, code=3, OWLCLAW_UP_SIDECAR_BINARY=str(gone))["error"]
     assert error["code"] == "sidecar-missing" and str(gone) in error["message"]
     found = Patient(cli).finding("engine.binaries", env={"OWLCLAW_UP_SIDECAR_BINARY": str(gone)})
     assert found.level == "fail" and str(gone) in found.title
     text = still.program.with_name("text")
     text.write_text("no program")
-    assert up(cli, code=3, OWLCLAW_UP_SIDECAR_BINARY=str(text))["error"]["code"] == "sidecar-not-executable"
+    assert up(cli, *native, code=3, OWLCLAW_UP_SIDECAR_BINARY=str(text))["error"]["code"] == "sidecar-not-executable"
     text.chmod(0o755)
-    assert up(cli, code=4, OWLCLAW_UP_SIDECAR_BINARY=str(text))["error"]["code"] == "sidecar-not-runnable"
+    assert up(cli, *native, code=4, OWLCLAW_UP_SIDECAR_BINARY=str(text))["error"]["code"] == "sidecar-not-runnable"
 
 
-def test_two_at_once_then_nothing_is_left(new_cli: NewCli, shared: Stack) -> None:
+def test_two_at_once_then_down_then_nothing_is_left(new_cli: NewCli, shared: Stack) -> None:
     cli = new_cli(
         OWLCLAW_UP_NATIVE_ENGINE="sidecar", OWLCLAW_UP_SIDECAR_BINARY=str(shared.program), OWLCLAW_UP_SMOKE="none"
     )
@@ -255,6 +245,9 @@ def test_two_at_once_then_nothing_is_left(new_cli: NewCli, shared: Stack) -> Non
     assert [process.returncode for process in both] == [0, 0], said
     assert len([p for p in ours(cli) if KEEPER in p.cmdline()]) == 1
     base = Path(cli.state["data"]["postgres"]["base"])
+    cli.json("down")
+    assert ours(cli) == [] and not (cli.root / ".owlclaw-up/engine/handshake.json").exists()
+    assert cli("status").code == 1
     cli.json("down", "--purge", "--yes")
     assert processes_in(cli.root) == []
     assert not (cli.root / ".owlclaw-up").exists() and not (cli.root / ".env").exists() and not base.exists()

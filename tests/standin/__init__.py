@@ -40,9 +40,8 @@ fault                    what it does
 ``sidecar.never-ready``  neither starts an engine nor writes a handshake
 ``sidecar.no-api``       its handshake has no ``api_url``
 ``sidecar.garbage-handshake`` its handshake is no JSON
-``sidecar.garbage-token`` the token in its handshake is none
 ``sidecar.deaf``         neither SIGTERM nor the end of its standard input changes anything
-``sidecar.die-after=S``  S seconds after its handshake it prints a panic and ends with exit code 2
+``sidecar.die-after=S``  from S seconds after its handshake on it prints a panic and ends with exit code 2
 ``version=vX``           the version that ``--version`` (lite, migrate), REST, health and GetVersion say
 ======================== =============================================================================================
 

@@ -185,15 +185,15 @@ def _serve(flags: argparse.Namespace) -> int:
         try:
             api = "" if flags.no_api or fault("sidecar.no-api") else f"http://localhost:{sidecar.api}"
             said = {
-                "token": "no token" if fault("sidecar.garbage-token") else token, "tenant_id": os.environ["DEFAULT_TENANT_ID"],
+                "token": token, "tenant_id": os.environ["DEFAULT_TENANT_ID"],
                 "grpc_address": f"127.0.0.1:{sidecar.grpc}", "api_url": api,
             }  # fmt: skip
             handshake = Path(flags.handshake_file)
             _write(handshake, "no handshake" if fault("sidecar.garbage-handshake") else json.dumps(said))
-            after = fault_value("sidecar.die-after")
             begun = time.monotonic()
             while not ended.wait(0.1) and engine.poll() is None:
-                if after and time.monotonic() - begun > float(after):
+                after = fault_value("sidecar.die-after")
+                if after is not None and time.monotonic() - begun > float(after):
                     sys.stderr.write("panic: runtime error: invalid memory address or nil pointer dereference\n")
                     sys.stderr.flush()
                     os._exit(2)

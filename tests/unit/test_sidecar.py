@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import http.client
 import urllib.error
 from email.message import Message
 from pathlib import Path
@@ -326,7 +325,7 @@ FAILURES: list[tuple[Exception, str]] = [
     (urllib.error.HTTPError("https://github.com/x", 503, "Unavailable", Message(), None), "unreachable"),
     (urllib.error.URLError("Name or service not known"), "unreachable"),
     (TimeoutError("timed out"), "unreachable"),
-    (http.client.IncompleteRead(b""), "unreachable"),
+    (urllib.error.ContentTooShortError("the download was cut off", ("", Message())), "unreachable"),
     (ConnectionResetError(104, "reset"), "unreachable"),
     (TimeoutError("hatchet embedded sidecar did not become ready within 5s"), "late"),
     (RuntimeError("checksum mismatch for /x: expected a, got b"), "checksum"),
