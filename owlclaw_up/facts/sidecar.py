@@ -16,7 +16,8 @@ from owlclaw_up.spec import Sidecar
 
 def look_for_sidecar(host: Host, settings: Settings, ledger: Ledger) -> SidecarLook:
     """The sidecar that the settings name, else the one that served last, else the release of the settings."""
-    return SidecarLook(_find(host, settings, ledger), serves_by_sidecar(ledger))
+    served = "version" in ledger.recall("sidecar")
+    return SidecarLook(_find(host, settings, ledger), serves_by_sidecar(ledger) and served)
 
 
 def _find(host: Host, settings: Settings, ledger: Ledger) -> Sidecar | EngineRefused:
@@ -25,7 +26,7 @@ def _find(host: Host, settings: Settings, ledger: Ledger) -> Sidecar | EngineRef
     if binary is not None:
         said = version.value if version.explicit else ""
         return sidecars.named(binary.expanduser().absolute(), said, checksum, settings.sidecar_binary.origin)
-    if version.explicit or not kept:
+    if version.explicit or "version" not in kept:
         return sidecars.of_release(version.value, checksum, host.environ, offline=settings.offline.value)
     if kept.get("binary"):
         checksum = checksum or kept.get("checksum", "")

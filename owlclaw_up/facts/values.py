@@ -162,7 +162,7 @@ class SidecarLook:
 
     Attributes:
         found: the one that could be started.
-        serves: whether the engine that was started here last is one.
+        serves: whether the engine that was started here last is one, and one came up here before.
     """
 
     found: Sidecar | engines.EngineRefused

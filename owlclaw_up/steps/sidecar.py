@@ -170,10 +170,7 @@ class StartSidecar(_SidecarStep):
                 [sys.executable, "-m", SIDECAR_KEEPER, str(self.handshake_path)], env=self._env(run), cwd=self.home,
                 log=self.log,
             )  # fmt: skip
-            ledger.keep(
-                "sidecar", program=sidecar.program, version=sidecar.version, checksum=sidecar.checksum if sidecar.named else "",
-                binary=str(sidecar.binary) if sidecar.named else "", pid=None, started=None,
-            )  # fmt: skip
+            ledger.keep("sidecar", program=sidecar.program, pid=None, started=None)
             ledger.keep(
                 self.key, pid=process.pid, started=process.started, started_at=now_text(run.host.clock), stopped_at=None,
                 container=None, sidecar=True, directory="", version=sidecar.version, fingerprint=self._fingerprint(),
@@ -238,7 +235,10 @@ class StartSidecar(_SidecarStep):
         # A release of the sidecar's alone has a name of its own for the same engine.
         ledger.keep("engine", migrated_by=self.engine.version or version, migrated_on=server_key(spec.postgres))
         ledger.keep("engine", migration=run.host.postgres.migration_version(login))
-        ledger.keep("sidecar", pid=handshake.pid, started=start_time(handshake.pid) or 0.0)
+        sidecar = self.engine.sidecar
+        ledger.keep("sidecar", pid=handshake.pid, started=start_time(handshake.pid) or 0.0, version=sidecar.version)
+        named = {"binary": str(sidecar.binary), "checksum": sidecar.checksum} if sidecar.named else {"binary": ""}
+        ledger.keep("sidecar", **named)
         ledger.remember("engine", version=version, tenant=handshake.tenant_id)
         at = {"server": spec.postgres.identity, "database": login.database, "role": login.user}
         before, kept = ledger.recall("sidecar").get("token"), decode(ledger.vault.token)

@@ -219,7 +219,11 @@ def test_a_release(tmp_path: Path) -> None:
 
 def test_the_one_that_served_last_goes_on(tmp_path: Path, ledger: Ledger) -> None:
     host, mine = make_host({"HOME": str(tmp_path)}), program(tmp_path / "mine")
-    assert not look_for_sidecar(host, settings(tmp_path), ledger).serves
+    # One that was started and never came up is not what served last.
+    ledger.keep("sidecar", program="other", pid=None)
+    ledger.keep("engine", sidecar=True)
+    look = look_for_sidecar(host, settings(tmp_path), ledger)
+    assert not look.serves and isinstance(look.found, Sidecar) and look.found.version == DEFAULT_SIDECAR_VERSION
     ledger.keep("sidecar", binary=str(mine), version="", checksum="", program="mine")
     ledger.keep("engine", sidecar=True, container=None)
     look = look_for_sidecar(host, settings(tmp_path), ledger)
