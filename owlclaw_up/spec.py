@@ -5,10 +5,12 @@ Only the token and the place of an embedded server's data are known later; steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from owlclaw_up.host.base import ServerLogin, Tls
+from owlclaw_up.host.bundle_base import BundledImage
 from owlclaw_up.host.docker_base import DockerLook
 from owlclaw_up.model import Mode, Secret
 
@@ -63,8 +65,8 @@ def engine_key(number: int) -> str:
     return "engine" if number == 1 else f"engine.{number}"
 
 
-# The source of an engine that could be taken out of its image.
-FETCHED = "its image"
+# The source of an engine that could be taken out of its image, and of one that a folder made by `prefetch` has.
+FETCHED, BUNDLED = "its image", "the folder of --from"
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED` for one that is not here yet.
-        version: what `hatchet-lite --version` says; of one that is not here yet, its image's tag.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED`, `BUNDLED` for one that is not here yet.
+        version: what `hatchet-lite --version` says; of one that is not here yet, what its image or its folder says.
         assets: folder of the dashboard's files, None where the engine came without.
     """
 
@@ -85,7 +87,7 @@ class EngineBinaries:
     @property
     def here(self) -> bool:
         """Whether it is on this machine already."""
-        return self.source != FETCHED
+        return self.source not in (FETCHED, BUNDLED)
 
     @property
     def lite(self) -> Path:
@@ -266,6 +268,7 @@ class ComposeSpec:
         images: by role (`postgres`, `hatchet`), those that this mode needs.
         mirror: registry that stands in for docker.io and ghcr.io; empty for none.
         offline: pull nothing.
+        bundled: images by name that a folder made by `prefetch` has and Docker may lack.
         adopted: the stack was lifted by hand; it keeps its keys, and is not ours to remove.
     """
 
@@ -276,6 +279,7 @@ class ComposeSpec:
     mirror: str = ""
     offline: bool = False
     adopted: bool = False
+    bundled: Mapping[str, BundledImage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

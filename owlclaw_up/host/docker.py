@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
 from owlclaw_up.host.base import Ran, on_this_machine
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _TIMEOUT = 20
+# Seconds without a byte: an engine may lay the whole archive out on its disk before it sends the first one.
+_SAVE = 300
+_CHUNK = 1 << 20
 
 
 class DockerEngine:
@@ -71,7 +74,10 @@ class DockerEngine:
                 seen = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except docker.errors.NotFound:
                 return None
-        return ImageLook(seen["Id"], str(seen.get("Architecture", "")), tuple(seen.get("RepoDigests") or ()))
+        return ImageLook(
+            seen["Id"], str(seen.get("Architecture", "")), tuple(seen.get("RepoDigests") or ()),
+            int(seen.get("Size") or 0),
+        )  # fmt: skip
 
     def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
         """Pull an image, once; layers that are here are not fetched again.
@@ -111,6 +117,48 @@ class DockerEngine:
         except docker.errors.DockerException as error:
             words = f"{type(error).__name__}: {error}"
             raise PullFailed(reference, source, pull_failure(words), words) from None
+
+    def save(self, reference: str, file: Path, progress: Callable[[int], None]) -> None:
+        """Write an image into an archive, as `docker save` does.
+
+        Args:
+            file: made anew.
+            progress: told the bytes that have come.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        done = 0
+        with (
+            self._translated(f"save image {reference}"),
+            contextlib.closing(self._connect(_SAVE)) as client,
+            file.open("wb") as archive,
+        ):
+            for chunk in client.get_image(reference, chunk_size=_CHUNK):
+                archive.write(chunk)
+                done += len(chunk)
+                progress(done)
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        """Load images out of an archive, as `docker load` does; they get the names that it says.
+
+        Args:
+            progress: told the bytes that were sent.
+        """
+
+        def chunks() -> Iterator[bytes]:
+            done = 0
+            while chunk := archive.read(_CHUNK):
+                yield chunk
+                done += len(chunk)
+                progress(done)
+
+        with self._translated("load an image"), contextlib.closing(self._connect(_SAVE)) as client:
+            for line in client.load_image(chunks(), quiet=True):  # type: ignore[no-untyped-call]
+                # A refusal as a whole has no other form than its words.
+                words = line.get("error") or line.get("message")
+                if words:
+                    raise DockerRefused("load an image", self.address, str(words))
 
     def containers(self, project: str) -> dict[str, ContainerLook]:
         """The containers of a compose project by service, whether they run or not; of no other project."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from owlclaw_up.host.base import Ran
 
@@ -64,11 +64,13 @@ class ImageLook:
 
     Attributes:
         digests: `name@sha256:...` as registries know it; none for an image that was built or loaded here.
+        size: of its layers, in bytes.
     """
 
     id: str
     architecture: str
     digests: tuple[str, ...] = ()
+    size: int = 0
 
     @property
     def digest(self) -> str:
@@ -128,6 +130,8 @@ class Docker(Protocol):
 
     def image(self, reference: str) -> ImageLook | None: ...
     def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None: ...
+    def save(self, reference: str, file: Path, progress: Callable[[int], None]) -> None: ...
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None: ...
     def containers(self, project: str) -> dict[str, ContainerLook]: ...
     def container(self, name: str) -> ContainerLook | None: ...
     def labelled(self, *labels: str) -> list[ContainerLook]: ...

@@ -56,10 +56,16 @@ class Manifest:
     Attributes:
         digest: of the manifest itself.
         layers: from the bottom to the top.
+        config: the image's configuration; None where the manifest names none that can be had.
+        kind: media type of the manifest.
+        body: the manifest as it came.
     """
 
     digest: str
     layers: tuple[Layer, ...]
+    config: Layer | None = None
+    kind: str = ""
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def size(self) -> int:
@@ -104,9 +110,9 @@ class ImageSource:
         Raises:
             EnginePullFailed: it cannot be had, or is not what its digest says.
         """
-        digest, document = self._document(self.reference.at)
+        digest, document, body = self._document(self.reference.at)
         if document.get("mediaType") in _INDEXES or "manifests" in document:
-            digest, document = self._document(self._of_platform(document, machine))
+            digest, document, body = self._document(self._of_platform(document, machine))
             # An index in an index is nothing that an image is published as.
         layers = document.get("layers")
         if not isinstance(layers, list) or not layers:
@@ -116,7 +122,7 @@ class ImageSource:
             raise self._failed(
                 "broken", f"the manifest promises {sum(la.size for la in made)} bytes: no engine is that large"
             )
-        return Manifest(digest, made)
+        return Manifest(digest, made, self._config(document), str(document.get("mediaType") or _MANIFESTS[0]), body)
 
     def _of_platform(self, index: Mapping[str, Any], machine: str) -> str:
         there = []
@@ -136,13 +142,19 @@ class ImageSource:
             raise self._failed("other", f"a layer is packed as {kind}; only gzip can be read here")
         return Layer(self._digest(layer.get("digest")), layer["size"])
 
+    def _config(self, document: Mapping[str, Any]) -> Layer | None:
+        config = document.get("config")
+        if not isinstance(config, dict) or not isinstance(config.get("size"), int):
+            return None
+        return Layer(self._digest(config.get("digest")), config["size"])
+
     def _digest(self, digest: Any) -> str:
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise self._failed("broken", f"{digest!r} is no sha256 digest")
         return digest
 
-    def _document(self, at: str) -> tuple[str, dict[str, Any]]:
-        """A manifest or index, and the digest of its bytes."""
+    def _document(self, at: str) -> tuple[str, dict[str, Any], bytes]:
+        """A manifest or index: the digest of its bytes, what they say, and themselves."""
         accept = ", ".join((*_INDEXES, *_MANIFESTS))
 
         def read(answer: httpx.Response) -> bytes:
@@ -164,7 +176,7 @@ class ImageSource:
         if not isinstance(document, dict):
             # A page of a proxy or of a captive portal.
             raise self._failed("registry", f"no manifest, but: {body[:120].decode('utf-8', 'replace')}")
-        return digest, document
+        return digest, document, body
 
     def fetch(self, layer: Layer, path: Path, progress: Progress) -> None:
         """A layer into a file, going on from what is there of it; the file is whole and right afterwards.
