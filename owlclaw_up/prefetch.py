@@ -177,7 +177,8 @@ class Prefetch:
                 hint=f"with a network: owlclaw-up prefetch {self.wish.folder}",
             )  # fmt: skip
         self._refuse_full(folder, images, engine=engine, wheels=more)
-        folder.partial.mkdir(exist_ok=True)
+        if images or engine or more:
+            folder.partial.mkdir(exist_ok=True)
         for image in images:
             self._step(f"image {image.short}", lambda image=image: self._put_image(folder, image))  # type: ignore[misc]
         if engine:
