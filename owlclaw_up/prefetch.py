@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import io
 import platform
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from owlclaw_up import __version__
@@ -16,11 +17,12 @@ from owlclaw_up.host import docker_engines
 from owlclaw_up.host.bundle import BundleFolder, making
 from owlclaw_up.host.bundle_base import ENGINE, IMAGES, WHEELS, Bundle, BundleImage, machine_named
 from owlclaw_up.host.docker_base import Docker, ImageLook
-from owlclaw_up.host.engine_image import BrokenLayer, UnsafeImage, unpack
+from owlclaw_up.host.engine_image import unpack
 from owlclaw_up.host.engines import BINARIES, EngineRefused, built_for, cached, inspect, manifest_of
+from owlclaw_up.host.held_image import ImageUnfit, diff_ids, layers_of
 from owlclaw_up.host.image_archive import write_archive
 from owlclaw_up.host.image_names import on_mirror, parse_reference
-from owlclaw_up.host.oci import ImageSource, Manifest, docker_login
+from owlclaw_up.host.oci import ImageSource, Layer, Manifest, docker_login
 from owlclaw_up.host.wheels import Wheels, python_version
 from owlclaw_up.model import (
     Action,
@@ -222,10 +224,7 @@ class Prefetch:
             name, reference, self.host.clock, docker_login(reference.registry, self.host.environ), self._say("images")
         )
         self._opened.append(source)
-        manifest = source.manifest(self.machine)
-        if manifest.config is None:
-            raise EnginePullFailed(name, name, "broken", "the manifest names no configuration")
-        return source, manifest
+        return source, source.manifest(self.machine)
 
     def _refuse_full(self, folder: BundleFolder, images: Sequence[_Image], *, engine: bool, wheels: bool) -> None:
         """See that there is room, before anything comes."""
@@ -271,9 +270,8 @@ class Prefetch:
 
     def _layers(self, folder: BundleFolder, source: ImageSource, manifest: Manifest) -> dict[str, Path]:
         """Configuration and layers as files, each verified; what has come already stays."""
-        assert manifest.config is not None
         blobs: dict[str, Path] = {}
-        wanted, done = (manifest.config, *manifest.layers), 0
+        wanted, done = (Layer(manifest.config, manifest.config_size), *manifest.layers), 0
         total, short = sum(layer.size for layer in wanted), source.image.rpartition("/")[2]
         for layer in wanted:
             blobs[layer.digest] = folder.partial / layer.digest.partition(":")[2]
@@ -282,11 +280,11 @@ class Prefetch:
                 lambda come, _, before=done: self.listener(Transfer(source.image, short, before + come, total)),  # type: ignore[misc]
             )  # fmt: skip
             done += layer.size
-        machine = _machine_of(blobs[manifest.config.digest])
-        if machine != self.machine:
-            raise EnginePullFailed(
-                source.image, source.image, "platform", f"wanted {self.platform}, there is: linux/{machine}"
-            )
+        try:
+            # Also whether it is for the platform that is wanted.
+            diff_ids(blobs[manifest.config].read_bytes(), manifest.config, self.machine)
+        except ImageUnfit as error:
+            raise EnginePullFailed(source.image, source.image, error.kind, str(error)) from None
         return blobs
 
     def _engine_is_kept(self, folder: BundleFolder) -> bool:
@@ -340,12 +338,12 @@ class Prefetch:
         source, manifest = self._of_registry(image)
         blobs = self._layers(folder, source, manifest)
         staged.mkdir()
+        ids = diff_ids(blobs[manifest.config].read_bytes(), manifest.config, self.machine)
+        opened = [partial(_opened, blobs[layer.digest]) for layer in manifest.layers]
         try:
-            there = unpack([blobs[layer.digest] for layer in manifest.layers], staged, self._say(ENGINE)).binaries
-        except UnsafeImage as error:
-            raise EnginePullFailed(image, image, "unsafe", str(error)) from None
-        except BrokenLayer as error:
-            raise EnginePullFailed(image, image, "broken", str(error)) from None
+            there = unpack(layers_of(ids, opened), staged, self._say(ENGINE)).binaries
+        except ImageUnfit as error:
+            raise EnginePullFailed(image, image, error.kind, str(error)) from None
         missing = [name for name in BINARIES if name not in there]
         if missing:
             raise EnginePullFailed(image, image, "no-engine", f"{', '.join(missing)} not in it")
@@ -384,12 +382,8 @@ def prefetch(project: Project, wish: Wish, listener: Listener) -> Outcome:
     return Prefetch(project, wish, listener).run()
 
 
-def _machine_of(config: Path) -> str:
-    try:
-        said = json.loads(config.read_bytes())
-    except ValueError:
-        return "none"
-    return str(said.get("architecture")) if isinstance(said, dict) else "none"
+def _opened(path: Path) -> io.BufferedReader:
+    return path.open("rb")
 
 
 def _copy_engine(engine: EngineBinaries, target: Path) -> None:

@@ -65,8 +65,14 @@ def engine_key(number: int) -> str:
     return "engine" if number == 1 else f"engine.{number}"
 
 
-# The source of an engine that could be taken out of its image, and of one that a folder made by `prefetch` has.
-FETCHED, BUNDLED = "its image", "the folder of --from"
+# The sources of an engine that is not here yet, but in its image: in a Docker that answers, in one that is not running, in the
+# registry; and of one that a folder made by `prefetch` has.
+IN_DOCKER, IN_STORE, IN_REGISTRY, BUNDLED = (
+    "its image in Docker",
+    "its image in the store of a Docker that is not running",
+    "its image",
+    "the folder of --from",
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,8 @@ class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED`, `BUNDLED` for one that is not here yet.
-        version: what `hatchet-lite --version` says; of one that is not here yet, what its image or its folder says.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `IN_...`, `BUNDLED` for one that is not here yet.
+        version: what `hatchet-lite --version` says; of one that is not here yet, what its image's tag or its folder says.
         assets: folder of the dashboard's files, None where the engine came without.
     """
 
@@ -87,7 +93,7 @@ class EngineBinaries:
     @property
     def here(self) -> bool:
         """Whether it is on this machine already."""
-        return self.source not in (FETCHED, BUNDLED)
+        return self.source not in (IN_DOCKER, IN_STORE, IN_REGISTRY, BUNDLED)
 
     @property
     def lite(self) -> Path:

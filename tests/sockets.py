@@ -97,8 +97,8 @@ def watch(cli: Cli, *commands: Sequence[str], seconds: float = 160, **env: str) 
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        outputs = [path.read_text() for path in sorted(folder.glob("*.out"))]
-        raise AssertionError(f"something still runs after {seconds} s: {outputs}") from None
+        printed = [path.read_text() for path in sorted(folder.glob("*.out"))]
+        raise AssertionError(f"something still runs after {seconds} s: {printed}") from None
     assert trace.exists(), said
     codes = tuple(int((folder / f"{n}.code").read_text()) for n in range(len(commands)))
     outputs = tuple((folder / f"{n}.out").read_text() for n in range(len(commands)))

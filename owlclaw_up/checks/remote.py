@@ -8,6 +8,7 @@ from owlclaw_up.checks.base import UP, Check, Evidence, Look, Seen, of_error, ok
 from owlclaw_up.checks.preconditions import check_of
 from owlclaw_up.checks.token import findings_of, seen_of
 from owlclaw_up.errors import RemoteUnusable
+from owlclaw_up.facts.remote import token_of
 from owlclaw_up.model import Mode, found
 from owlclaw_up.remote_design import remote_engine, remote_findings
 from owlclaw_up.spec import RemoteEngine
@@ -32,7 +33,7 @@ def _tls(engine: RemoteEngine) -> str:
 
 
 def _token(engine: RemoteEngine) -> str:
-    return f"it takes the token of {engine.origin}" if engine.token else "a login makes a token there"
+    return f"it takes {token_of(engine.origin)}" if engine.token else "a login makes a token there"
 
 
 def _version(engine: RemoteEngine) -> str:

@@ -32,6 +32,11 @@ TOKEN = "remote-token"  # noqa: S105 - a kind of receipt
 KEPT = "kept by owlclaw-up"
 
 
+def token_of(origin: str) -> str:
+    """A token with the place it comes from, for the reader."""
+    return f"the token {origin}" if origin == KEPT else f"the token of {origin}"
+
+
 @dataclass(frozen=True)
 class _Patience:
     """Seconds, of one call, and of each step of a look at what is wrong with it. REST takes its own twice: to connect, to read."""
@@ -65,8 +70,11 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger, *, brief: boo
     )
     (grpc, grpc_reach), (rest, rest_reach) = answers["grpc"], answers["rest"]
     account, version = None, ""
-    refused = grpc is not None and grpc.state == "refused-token"
-    if target.login and (target.token is None or ((due or refused or _expired(claims, now)) and target.made)):
+    useless = (grpc is not None and grpc.state == "refused-token") or _expired(claims, now)
+    # A token that was given is not renewed; one that is kept and no good any more gives way to a login.
+    if target.login and (
+        target.token is None or (due and target.made) or (useless and (target.made or target.origin == KEPT))
+    ):
         account = host.remote.account(url, target.root_ca, target.login.email, target.login.password)
         if account.state == "unavailable" and rest_reach is None:
             rest_reach = host.remote.reach_rest(url, target.root_ca, patience.reach)
@@ -178,12 +186,17 @@ def resolve(host: Host, settings: Settings, ledger: Ledger) -> RemoteTarget:
     strategy, tls_from = _strategy(settings, place, grpc.value)
     if same is not None and not settings.remote_tls.value and tls_from == "default":
         strategy, tls_from = ("tls" if same.tls else "none"), KEPT
-    made = bool(claims and ledger.receipts(TOKEN, id=claims.token_id))
+    made = made_by_login(ledger, claims)
     return RemoteTarget(
         Secret(place.text) if place.text else None, place.origin, made, claims, place.trouble,
         Sourced(url.value.rstrip("/"), url.source, url.origin), grpc, Tls(root_ca, name) if strategy == "tls" else None,
         tls_from, root_ca, settings.remote_login.value, given_login(settings),
     )  # fmt: skip
+
+
+def made_by_login(ledger: Ledger, claims: Claims | None) -> bool:
+    """Whether a token is one that we had made there."""
+    return claims is not None and bool(ledger.receipts(TOKEN, id=claims.token_id))
 
 
 def given_login(settings: Settings) -> RemoteLogin | None:

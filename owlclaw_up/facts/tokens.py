@@ -11,6 +11,7 @@ from typing import Any
 
 from owlclaw_up.facts.dotenv import look_for_shadows, meant
 from owlclaw_up.facts.place import EnginePlace, engine_place
+from owlclaw_up.facts.remote import given_login, made_by_login
 from owlclaw_up.facts.servers import hatchet_login
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import look_at_engine
@@ -81,6 +82,9 @@ class EngineSight:
         reaches_database: what it says of that itself; None where it says nothing.
         tenant_known: whether the environment's tenant is in its database, as our own login sees it.
         elsewhere: whether it runs on a server that is not ours.
+        made: whether the kept token is one that a login made there.
+        email: of a login there that is given; empty where none is.
+        login: whether its password is given, too, so that the next `up` may have it make a token.
     """
 
     tenant: str
@@ -91,6 +95,9 @@ class EngineSight:
     reaches_database: bool | None
     tenant_known: Fact[bool]
     elsewhere: bool = False
+    made: bool = False
+    email: str = ""
+    login: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,6 +208,7 @@ def look_at_tokens(
     engine = EngineSight(
         place.tenant, _identity(place, ledger), place.grpc_address,
         "ready" if ready else "stopped" if stopped else "not ready", says, _reaches_database(api), tenant, place.elsewhere,
+        made_by_login(ledger, decode(ledger.vault.token)), settings.remote_login.value, given_login(settings) is not None,
     )  # fmt: skip
     lifetime = settings.token_lifetime.value * 3600.0
     return TokenFacts(uses, Secret(ledger.vault.token), where, engine, host.clock.now(), lifetime)

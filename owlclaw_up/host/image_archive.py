@@ -35,13 +35,12 @@ def write_archive(path: Path, name: str, manifest: Manifest, blobs: Mapping[str,
     Raises:
         OSError: it cannot be written.
     """
-    assert manifest.config is not None
     reference = parse_reference(name)
     full = f"{reference.registry}/{reference.repository}:{reference.at}"
     described = {"mediaType": manifest.kind, "digest": manifest.digest, "size": len(manifest.body)}
     called = {"io.containerd.image.name": full, "org.opencontainers.image.ref.name": reference.at}
     entry = {
-        "Config": _place(manifest.config.digest), "RepoTags": [tagged(name)],
+        "Config": _place(manifest.config), "RepoTags": [tagged(name)],
         "Layers": [_place(layer.digest) for layer in manifest.layers],
     }  # fmt: skip
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [{**described, "annotations": called}]}
@@ -50,7 +49,7 @@ def write_archive(path: Path, name: str, manifest: Manifest, blobs: Mapping[str,
         _add(archive, "index.json", _json(index))
         _add(archive, "manifest.json", _json([entry]))
         _add(archive, _place(f"sha256:{hashlib.sha256(manifest.body).hexdigest()}"), manifest.body)
-        for digest in dict.fromkeys((manifest.config.digest, *(layer.digest for layer in manifest.layers))):
+        for digest in dict.fromkeys((manifest.config, *(layer.digest for layer in manifest.layers))):
             info = _entry(_place(digest), blobs[digest].stat().st_size)
             with blobs[digest].open("rb") as blob:
                 archive.addfile(info, blob)

@@ -209,6 +209,8 @@ def test_a_token_alone_is_enough_and_it_stays(server: Server, new_cli: Callable[
     assert cli.json("token", "check")["findings"][0]["id"] == "token.good"
     assert cli.json("open")["url"] == server.url
     assert cli.json("token", "rotate", code=3)["error"]["code"] == "remote-token-given"
+    refused = cli.json("export", "helm", code=3)["error"]
+    assert "the engine runs elsewhere" in refused["message"] and "in the project that brought it up" in refused["hint"]
 
     # Another mode has a token of its own, and the given one stays good.
     mock = cli.json("up", "--mode", "mock", "--smoke", "none")
