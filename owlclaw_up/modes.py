@@ -69,7 +69,8 @@ def _docker_obstacle(facts: Facts, settings: Settings, *images: str) -> Obstacle
         names = " and ".join(missing)
         return Obstacle(
             f"{names} {'is' if len(missing) == 1 else 'are'} not on this machine, and offline pulls nothing",
-            f"with a network: docker pull {missing[0]}; without: a folder made by owlclaw-up prefetch, and --from DIR",
+            f"with a network: docker pull {missing[0]}; without: docker load -i FILE, from docker save {missing[0]}, "
+            "or a folder made by owlclaw-up prefetch: --from DIR",
         )
     return None
 

@@ -140,7 +140,7 @@ def _images(evidence: Evidence) -> Iterator[Seen]:
             yield Seen(
                 "fail", f"image {name} is not on this machine, and offline pulls nothing",
                 f"{evidence.settings.offline.origin} says offline",
-                f"with a network: docker pull {name}; without: a folder made by owlclaw-up prefetch, and --from DIR",
+                f"with a network: docker pull {name}; without: docker load -i FILE, from docker save {name}, or a folder made by owlclaw-up prefetch: --from DIR",
                 f"docker pull {name}",
             )  # fmt: skip
             well = False
