@@ -37,10 +37,16 @@ def named(need_docker: None, gate: Gate) -> Iterator[list[str]]:
         docker("rmi", name, check=False)
 
 
+def with_both(project: Projects, named: list[str]) -> Cli:
+    cli = project(named[0])
+    cli.env["OWLCLAW_UP_POSTGRES_IMAGE"] = named[1]
+    return cli
+
+
 def test_out_of_docker_and_back(docker_project: Projects, gate: Gate, named: list[str], tmp_path: Path) -> None:
     """What Docker has is not asked of a registry; where it is gone, the folder brings it back, under the same name."""
     ids = [docker("image", "inspect", "--format", "{{.Id}}", name).stdout for name in named]
-    cli = docker_project(named[0], OWLCLAW_UP_POSTGRES_IMAGE=named[1])
+    cli = with_both(docker_project, named)
     stick = str(make_bundle(tmp_path / "stick").folder)
     document = cli.json("prefetch", stick, "--mode", "full")
     assert [image["name"] for image in document["images"]] == named
@@ -76,7 +82,7 @@ def test_an_archive_that_docker_does_not_take(docker_project: Projects, named: l
     )
     for name in named:
         docker("rmi", name)
-    cli = docker_project(named[0], OWLCLAW_UP_POSTGRES_IMAGE=named[1])
+    cli = with_both(docker_project, named)
     error = cli.json("up", "--offline", "--from", str(bundle.folder), code=3)["error"]
     assert error["code"] == "bundle-load" and f"docker load -i {bundle.folder}/images/hatchet.tar" == error["hint"]
     assert not (cli.root / ".owlclaw-up").exists()
@@ -113,7 +119,7 @@ def test_an_archive_out_of_a_registry_is_one_for_docker(registry: Registry, need
 def test_a_folder_for_another_mode_has_what_that_needs(
     docker_project: Projects, named: list[str], tmp_path: Path
 ) -> None:
-    cli = docker_project(named[0], OWLCLAW_UP_POSTGRES_IMAGE=named[1])
+    cli = with_both(docker_project, named)
     stick = make_bundle(tmp_path / "stick").folder
     cli.json("prefetch", str(stick), "--mode", "hatchet-only")
     assert [image.role for image in read_bundle(stick).images] == ["hatchet"]
