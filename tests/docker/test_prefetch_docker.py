@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 
 from owlclaw_up.host.base import SystemClock
-from owlclaw_up.host.bundle import read_bundle
 from owlclaw_up.host.image_archive import write_archive
 from owlclaw_up.host.image_names import parse_reference
 from owlclaw_up.host.oci import ImageSource, Layer
@@ -50,7 +49,6 @@ def test_out_of_docker_and_back(docker_project: Projects, gate: Gate, named: lis
     stick = str(make_bundle(tmp_path / "stick").folder)
     document = cli.json("prefetch", stick, "--mode", "full")
     assert [image["name"] for image in document["images"]] == named
-    assert cli.json("prefetch", stick, "--mode", "full")["new"] is False
 
     for name in named:
         docker("rmi", name)
@@ -114,12 +112,3 @@ def test_an_archive_out_of_a_registry_is_one_for_docker(registry: Registry, need
         assert docker("image", "inspect", "--format", "{{.Id}}", name).stdout == pushed
     finally:
         docker("rmi", name, check=False)
-
-
-def test_a_folder_for_another_mode_has_what_that_needs(
-    docker_project: Projects, named: list[str], tmp_path: Path
-) -> None:
-    cli = with_both(docker_project, named)
-    stick = make_bundle(tmp_path / "stick").folder
-    cli.json("prefetch", str(stick), "--mode", "hatchet-only")
-    assert [image.role for image in read_bundle(stick).images] == ["hatchet"]

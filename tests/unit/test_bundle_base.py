@@ -65,6 +65,7 @@ def test_a_file_lies_in_a_part_of_the_folder(name: Any) -> None:
         {"files": [file(size=-1)]}, {"files": [file(size="1")]}, {"files": [file(size=True)]}, {"files": [file(sha256="0" * 63)]},
         {"files": [file(sha256=f"{DIGEST}\n")]}, {"files": [file(), file()]}, {"files": None}, {"files": {}}, {"images": "x"},
         {"files": ["images/b.tar"]}, {"images": [None]}, {"platform": "linux/../x"}, {"platform": None}, {"engine": None},
+        {"engine": "v1\x1b[2J"},
         {"images": [{"role": "hatchet", "name": "a", "digest": "x", "file": "images/c.tar"}]},
         {"images": [{"role": "other", "name": "a", "digest": "x", "file": "images/b.tar"}]},
         {"images": [{"role": "hatchet", "name": "", "digest": "x", "file": "images/b.tar"}]},
@@ -77,7 +78,7 @@ def test_what_is_no_manifest_is_refused(changes: dict[str, Any]) -> None:
     assert refused.value.code == "bundle-manifest"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe", b'{"a":' + b"[" * 50])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"7", b"\xff\xfe", b'{"a":' + b"[" * 50, b"[" * 200_000])
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     with pytest.raises(BundleUnusable):
         parse(FOLDER, data)
