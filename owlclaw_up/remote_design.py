@@ -39,6 +39,14 @@ _FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "certificate-expired": ("remote-certificate-expired", "its certificate is not valid today", "renew it there; or: date"),
     "certificate": ("remote-certificate", "its certificate is not accepted", "see the detail"),
+    "client-certificate-missing": (
+        "remote-client-certificate-missing", "it demands a certificate of its client, and none is shown",
+        f"OWLCLAW_UP_REMOTE_CERT_FILE=FILE OWLCLAW_UP_REMOTE_KEY_FILE=FILE OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP}",
+    ),
+    "client-certificate-refused": (
+        "remote-client-certificate-refused", "it refuses the certificate that is shown to it",
+        "one that is valid today, and signed by a root which that server trusts: openssl x509 -noout -issuer -dates -in {shown}",
+    ),
 }  # fmt: skip
 
 
@@ -95,6 +103,14 @@ def remote_findings(facts: Facts, engine: RemoteEngine) -> list[Finding]:
         )
         for what, then in plain
     ]  # fmt: skip
+    if look is not None and engine.tls and look.target.certificate and look.target.certificate.open_to_others:
+        key = engine.tls.key
+        findings.append(
+            Finding(
+                "remote.key-rights", "warn", f"others may read {key}",
+                "who has that key can show the certificate of this client", f"chmod 600 {key}", f"chmod 600 {key}",
+            )
+        )  # fmt: skip
     claims = look.target.claims if look else None
     if look is not None and claims is not None and engine.token and claims.days_left(look.now) < RENEW_BELOW_DAYS:
         title = f"the token of {engine.server_url} expires in {claims.days_left(look.now)} days"
@@ -132,17 +148,17 @@ def _check_given(look: RemoteLook) -> None:
             hint=f"three parts of base64 with points between them are wanted: {_TOKEN}",
         )  # fmt: skip
     missing = [
-        f"{setting} ({what})"
-        for value, setting, what in (
-            (target.server_url.value, "OWLCLAW_UP_REMOTE_URL", "https://HOST of REST and dashboard"),
-            (target.grpc_address.value, "OWLCLAW_UP_REMOTE_GRPC", "HOST:PORT of gRPC"),
+        typed
+        for value, typed in (
+            (target.server_url.value, "OWLCLAW_UP_REMOTE_URL=https://HOST"),
+            (target.grpc_address.value, "OWLCLAW_UP_REMOTE_GRPC=HOST:PORT"),
         )
         if not value
     ]
     if missing:
-        says = "the token does not say where its server is" if target.token else "a login does not say where gRPC is"
+        says = f"{'the token' if target.token else 'a login'} does not say where {'gRPC' if target.server_url.value else 'its server'} is"
         raise RemoteUnusable(
-            "remote-address", f"the address of the server is not known: {says}", hint=f"set {' and '.join(missing)}"
+            "remote-address", f"the address of the server is not known: {says}", hint=f"{' '.join(missing)} {_UP}"
         )
     wrong = malformed(target)
     if wrong is not None:
@@ -154,6 +170,12 @@ def _check_given(look: RemoteLook) -> None:
             f"{wrong.value!r} ({wrong.origin}) is no address: {what} is wanted",
             hint=f"set {setting}={what}",
         )
+    if target.certificate and target.certificate.trouble:
+        raise RemoteUnusable(
+            "remote-client-certificate", f"the client's certificate cannot be used: {target.certificate.trouble}",
+            hint=f"OWLCLAW_UP_REMOTE_CERT_FILE=FILE OWLCLAW_UP_REMOTE_KEY_FILE=FILE OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP} (all as "
+            "PEM); without one: OWLCLAW_UP_REMOTE_TLS=tls",
+        )  # fmt: skip
     if look.offline:
         where = f"{target.server_url.value}, gRPC {target.grpc_address.value}"
         raise RemoteUnusable(
@@ -265,11 +287,11 @@ def _no_way(look: RemoteLook, channel: str, reach: ReachLook, words: str) -> Rem
     if fault in _FAULTS:
         code, why, hint = _FAULTS[fault]
         host = value.value.rpartition(":")[0] if channel == "gRPC" else value.value
-        setting = _named(target, channel)
-        return RemoteUnusable(
-            code, f"{where} cannot be used: {why}", hint=hint.format(setting=setting, host=host, address=value.value),
-            detail=detail,
-        )  # fmt: skip
+        setting, shown = _named(target, channel), target.tls.certificate if target.tls else ""
+        hint = hint.format(setting=setting, host=host, address=value.value, shown=shown)
+        if fault.startswith("client-") and channel == "REST":
+            hint = f"have that server ask for none over REST, where hatchet-sdk shows none; or correct {setting}"
+        return RemoteUnusable(code, f"{where} cannot be used: {why}", hint=hint, detail=detail)
     if "unimplemented" in words.lower():
         return RemoteUnusable(
             "remote-engine-too-old", f"{where} is an engine too old for hatchet-sdk, or none of Hatchet's",

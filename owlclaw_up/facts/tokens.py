@@ -43,6 +43,7 @@ class Dials:
         tls: whether gRPC is spoken over TLS.
         root_ca: file of the only root certificate that is trusted; empty for the usual ones.
         server_name: the name that the certificate must have; the host's own where empty.
+        certificate, key: files of the client's own certificate; empty where none is shown.
     """
 
     host_port: str
@@ -50,6 +51,8 @@ class Dials:
     tls: bool
     root_ca: str = ""
     server_name: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,11 @@ def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
         return next((p.value.reveal().strip() for p in [*winning, *own]), "")
 
     # hatchet-sdk speaks TLS where nothing tells it otherwise.
-    plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
+    strategy = value("HATCHET_CLIENT_TLS_STRATEGY").lower()
+    shown = [value(f"HATCHET_CLIENT_TLS_{what}_FILE") for what in ("CERT", "KEY") if strategy == "mtls"]
     return Dials(
-        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
-        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
+        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), strategy != "none",
+        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"), *shown,
     )  # fmt: skip
 
 
@@ -221,7 +225,8 @@ def _identity(place: EnginePlace, ledger: Ledger) -> str:
 
 
 def _grpc(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], GrpcLook]:
-    address, tls = where.host_port or claims.grpc_address, Tls(where.root_ca, where.server_name) if where.tls else None
+    address = where.host_port or claims.grpc_address
+    tls = Tls(where.root_ca, where.server_name, where.certificate, where.key) if where.tls else None
     return lambda: host.hatchet.grpc_version(address, token, seconds, tls=tls)
 
 

@@ -23,7 +23,7 @@ from owlclaw_up.host.bundle_base import Bundle
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
 from owlclaw_up.host.names import Resolved
-from owlclaw_up.host.remote_base import AccountLook, ReachLook
+from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook
 from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.settings import Sourced
@@ -259,6 +259,7 @@ class RemoteTarget:
         tls: how TLS is expected over gRPC; None for plain text.
         tls_from: what says so.
         email: of a login, with or without a password.
+        certificate: the client's own, by its files; None where none is to be shown.
     """
 
     token: Secret | None
@@ -273,6 +274,7 @@ class RemoteTarget:
     root_ca: str
     email: str
     login: RemoteLogin | None
+    certificate: CertificateLook | None = None
 
 
 @dataclass(frozen=True)

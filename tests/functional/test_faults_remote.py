@@ -14,7 +14,7 @@ from owlclaw_up import doctor, dotenv_text
 from owlclaw_up.model import Outcome
 from tests.conftest import Cli, free_port, projects
 from tests.faults import Patient
-from tests.functional.tls import Loop, loop, own_address
+from tests.functional.tls import Authority, Doorman, Loop, loop, own_address
 from tests.functional.tokens import Stack
 from tests.standin import install
 from tests.unit.fakes import make_token
@@ -151,6 +151,29 @@ def test_plain_text_over_a_network(patient: Patient, server: Stack, net: Loop) -
     }  # fmt: skip
     finding = patient.finding("remote.plain", env=env)
     assert (finding.level, "gRPC to" in finding.title) == ("warn", True) and "OWLCLAW_UP_REMOTE_TLS=tls" in finding.hint
+
+
+def test_a_certificate_of_the_client(patient: Patient, server: Stack, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours = authority.sign("client", "DNS:client", usage="clientAuth")
+    theirs = authority.sign("localhost", "DNS:localhost")
+    doorman = Doorman(theirs, server.cli.state["ports"]["grpc"], authority.root)
+    env = {
+        "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{doorman.port}", "OWLCLAW_UP_REMOTE_TLS": "tls",
+        "OWLCLAW_UP_REMOTE_CA_FILE": str(authority.root.file),
+    }  # fmt: skip
+    first = patient.first(env=env)
+    assert (first.id, first.level, "demands a certificate" in first.title) == ("remote.tls", "fail", True)
+    env |= {
+        "OWLCLAW_UP_REMOTE_TLS": "mtls", "OWLCLAW_UP_REMOTE_CERT_FILE": str(ours.file),
+        "OWLCLAW_UP_REMOTE_KEY_FILE": str(ours.key),
+    }  # fmt: skip
+    ours.key.chmod(0o644)
+    finding = patient.finding("remote.key-rights", env=env)
+    assert (finding.level, finding.command) == ("warn", f"chmod 600 {ours.key}")
+    ours.key.chmod(0o600)
+    assert patient.finding("remote.key-rights", env=env).level == "ok"
+    doorman.close()
 
 
 def refused_token(server: Stack) -> str:
