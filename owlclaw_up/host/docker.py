@@ -79,45 +79,6 @@ class DockerEngine:
             int(seen.get("Size") or 0),
         )  # fmt: skip
 
-    def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
-        """Pull an image, once; layers that are here are not fetched again.
-
-        Args:
-            reference: the name that it shall have.
-            source: where it is pulled from; another name where a mirror stands in.
-            progress: told the bytes that have come, and the bytes that are known to come.
-
-        Raises:
-            PullFailed: with the cause by its words.
-        """
-        import docker
-        import requests
-        import urllib3
-
-        layers: dict[str, tuple[int, int]] = {}
-        repository, tag = split_reference(source)
-        try:
-            with contextlib.closing(self._connect(_TIMEOUT)) as client:
-                # The library sets no limit to a pull: who waits for it has to.
-                for line in client.pull(repository, tag=tag, stream=True, decode=True):
-                    if "error" in line:
-                        words = str((line.get("errorDetail") or {}).get("message") or line["error"])
-                        raise PullFailed(reference, source, pull_failure(words), words)
-                    _count(layers, line)
-                    progress(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
-                if source != reference:
-                    name, new_tag = split_reference(reference)
-                    client.tag(source, name, new_tag)
-        except docker.errors.APIError as error:
-            words = str(error.explanation or error)
-            raise PullFailed(reference, source, pull_failure(words), words) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.StreamParseError) as error:
-            # That is the engine's end of the line, not the registry's.
-            raise DockerRefused(f"pull {reference}", self.address, f"{type(error).__name__}: {error}") from None
-        except docker.errors.DockerException as error:
-            words = f"{type(error).__name__}: {error}"
-            raise PullFailed(reference, source, pull_failure(words), words) from None
-
     def save(self, reference: str, file: Path, progress: Callable[[int], None]) -> None:
         """Write an image into an archive, as `docker save` does.
 
@@ -159,6 +120,45 @@ class DockerEngine:
                 words = line.get("error") or line.get("message")
                 if words:
                     raise DockerRefused("load an image", self.address, str(words))
+
+    def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
+        """Pull an image, once; layers that are here are not fetched again.
+
+        Args:
+            reference: the name that it shall have.
+            source: where it is pulled from; another name where a mirror stands in.
+            progress: told the bytes that have come, and the bytes that are known to come.
+
+        Raises:
+            PullFailed: with the cause by its words.
+        """
+        import docker
+        import requests
+        import urllib3
+
+        layers: dict[str, tuple[int, int]] = {}
+        repository, tag = split_reference(source)
+        try:
+            with contextlib.closing(self._connect(_TIMEOUT)) as client:
+                # The library sets no limit to a pull: who waits for it has to.
+                for line in client.pull(repository, tag=tag, stream=True, decode=True):
+                    if "error" in line:
+                        words = str((line.get("errorDetail") or {}).get("message") or line["error"])
+                        raise PullFailed(reference, source, pull_failure(words), words)
+                    _count(layers, line)
+                    progress(sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+                if source != reference:
+                    name, new_tag = split_reference(reference)
+                    client.tag(source, name, new_tag)
+        except docker.errors.APIError as error:
+            words = str(error.explanation or error)
+            raise PullFailed(reference, source, pull_failure(words), words) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, docker.errors.StreamParseError) as error:
+            # That is the engine's end of the line, not the registry's.
+            raise DockerRefused(f"pull {reference}", self.address, f"{type(error).__name__}: {error}") from None
+        except docker.errors.DockerException as error:
+            words = f"{type(error).__name__}: {error}"
+            raise PullFailed(reference, source, pull_failure(words), words) from None
 
     def containers(self, project: str) -> dict[str, ContainerLook]:
         """The containers of a compose project by service, whether they run or not; of no other project."""
