@@ -6,6 +6,7 @@ import dataclasses
 import io
 import platform
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -120,7 +121,9 @@ class Prefetch:
                 new = self._make(making_it)
                 kept = making_it.kept
         except EnginePullFailed as error:
-            error.hint = error.hint.replace("owlclaw-up engine pull", f"owlclaw-up prefetch {self.wish.folder}")
+            error.hint = error.hint.replace(
+                "owlclaw-up engine pull", f"owlclaw-up prefetch {shlex.quote(str(self.wish.folder))}"
+            )
             raise
         finally:
             for source in self._opened:
@@ -166,7 +169,9 @@ class Prefetch:
         images = [_Image(role, name) for role, name in self._images_wanted().items() if not folder.kept.image(name)]
         for image in images:
             self._find(image)
-        engine = ENGINE in MODES[self.wish.mode] and not self._engine_is_kept(folder)
+        engine = ENGINE in MODES[self.wish.mode] and not (
+            folder.kept.engine and folder.kept.engine_of == self._engine_of
+        )
         wheels = Wheels(
             self.machine, self._for_here, self.host.processes, self.host.environ,
             lambda text: self.listener(StepProgress(WHEELS, text)),
@@ -180,6 +185,8 @@ class Prefetch:
             )  # fmt: skip
         self._refuse_full(folder, images, engine=engine, wheels=more)
         if images or engine or more:
+            # From now on it is not finished, also where it was.
+            folder.put()
             folder.partial.mkdir(exist_ok=True)
         for image in images:
             self._step(f"image {image.short}", lambda image=image: self._put_image(folder, image))  # type: ignore[misc]
@@ -205,8 +212,9 @@ class Prefetch:
     def _find(self, image: _Image) -> None:
         """Where an image comes from, and how much of it there is: Docker where it has it, else its registry."""
         if self._docker is None:
-            docker = found(docker_engines.look(self.host.environ, self.host.processes, None))
-            self._docker = self.host.docker(docker.address) if docker else None
+            # Images can be had of one without compose, too.
+            address = found(docker_engines.answering(self.host.environ))
+            self._docker = self.host.docker(address) if address else None
         look = self._docker.image(image.name) if self._docker else None
         if look is not None and machine_named(look.architecture) == self.machine:
             image.look = look
@@ -287,8 +295,11 @@ class Prefetch:
             raise EnginePullFailed(source.image, source.image, error.kind, str(error)) from None
         return blobs
 
-    def _engine_is_kept(self, folder: BundleFolder) -> bool:
-        return bool(folder.kept.engine)
+    @property
+    def _engine_of(self) -> str:
+        """What the engine is to be taken out of."""
+        named = self.settings.engine_dir.value if self._for_here else None
+        return str(named.expanduser().absolute()) if named else self.settings.hatchet_image.value
 
     def _put_engine(self, folder: BundleFolder) -> str:
         staged = folder.partial / ENGINE
@@ -299,12 +310,7 @@ class Prefetch:
         else:
             _copy_engine(engine, staged)
             version, come_from = engine.version, f"{engine.directory} ({engine.source})"
-        target = folder.path / ENGINE
-        shutil.rmtree(target, ignore_errors=True)
-        staged.replace(target)
-        names = [p.relative_to(folder.path).as_posix() for p in sorted(target.rglob("*")) if p.is_file()]
-        others = folder.without(ENGINE)
-        folder.put(engine=version, files=tuple(f for f in folder.record(*names) if f in others or f.name in names))
+        folder.put(engine=version, engine_of=self._engine_of, files=folder.take(ENGINE, staged))
         return f"{version}, {come_from}"
 
     def _engine_here(self, folder: BundleFolder) -> EngineBinaries | None:
@@ -362,15 +368,11 @@ class Prefetch:
         return image.rpartition(":")[2]
 
     def _put_wheels(self, folder: BundleFolder, wheels: Wheels, identity: str) -> str:
-        staged, target = folder.partial / WHEELS, folder.path / WHEELS
+        staged = folder.partial / WHEELS
         wheels.collect(staged)
-        shutil.rmtree(target, ignore_errors=True)
-        staged.replace(target)
-        names = [f"{WHEELS}/{path.name}" for path in sorted(target.iterdir())]
-        folder.kept = dataclasses.replace(folder.kept, files=folder.without(WHEELS))
-        folder.put(wheels_of=identity, python=python_version(), files=folder.record(*names))
-        size = sum(file.size for file in folder.kept.below(WHEELS))
-        return f"{len(names)} for Python {python_version()}, {size / 1e6:.0f} MB"
+        folder.put(wheels_of=identity, python=python_version(), files=folder.take(WHEELS, staged))
+        made = folder.kept.below(WHEELS)
+        return f"{len(made)} for Python {python_version()}, {sum(file.size for file in made) / 1e6:.0f} MB"
 
 
 def prefetch(project: Project, wish: Wish, listener: Listener) -> Outcome:

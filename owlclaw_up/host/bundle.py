@@ -176,9 +176,14 @@ class BundleFolder:
         others = (file for file in self.kept.files if file.name not in names)
         return tuple(sorted((*others, *made), key=lambda file: file.name))
 
-    def without(self, part: str) -> tuple[BundleFile, ...]:
-        """What is kept of other parts."""
-        return tuple(file for file in self.kept.files if not file.name.startswith(f"{part}/"))
+    def take(self, part: str, staged: Path) -> tuple[BundleFile, ...]:
+        """Put a part that was made in `partial` in the place of the one before it; gives the files that there are then."""
+        target = self.path / part
+        shutil.rmtree(target, ignore_errors=True)
+        staged.replace(target)
+        others = tuple(file for file in self.kept.files if not file.name.startswith(f"{part}/"))
+        self.kept = dataclasses.replace(self.kept, files=others)
+        return self.record(*(p.relative_to(self.path).as_posix() for p in sorted(target.rglob("*")) if p.is_file()))
 
     def finish(self, note: str) -> None:
         """Nothing is missing any more: remove what does not belong to it, and write the manifest, last of all."""

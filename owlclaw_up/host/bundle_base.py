@@ -57,6 +57,7 @@ class Bundle:
         platform: of images, engine and wheels: `linux/amd64`, `linux/arm64`.
         python: the version of Python that the wheels are for, `3.11`; empty where there are none.
         engine: version of the native engine in it; empty where there is none.
+        engine_of: what it was taken out of: an image, or a folder.
         wheels_of: what tells whether the wheels are those of the owlclaw-up that looks at them.
     """
 
@@ -66,6 +67,7 @@ class Bundle:
     made_at: str = ""
     python: str = ""
     engine: str = ""
+    engine_of: str = ""
     wheels_of: str = ""
     images: tuple[BundleImage, ...] = ()
     files: tuple[BundleFile, ...] = ()
@@ -99,7 +101,7 @@ class Bundle:
         """As JSON."""
         return {
             "schema": SCHEMA, "made_by": self.made_by, "made_at": self.made_at, "platform": self.platform,
-            "python": self.python, "engine": self.engine, "wheels_of": self.wheels_of,
+            "python": self.python, "engine": self.engine, "engine_of": self.engine_of, "wheels_of": self.wheels_of,
             "images": [vars(image) for image in self.images], "files": [vars(file) for file in self.files],
         }  # fmt: skip
 
@@ -147,7 +149,9 @@ def parse(folder: Path, data: bytes) -> Bundle:
         if len(names) < len(files):
             raise ValueError("it names a file twice")
         images = tuple(_image(entry, names) for entry in _list(document, "images"))
-        words = {name: _text(document, name) for name in ("made_by", "made_at", "python", "engine", "wheels_of")}
+        words = {
+            name: _text(document, name) for name in ("made_by", "made_at", "python", "engine", "engine_of", "wheels_of")
+        }
         platform = _text(document, "platform")
         if not _PLATFORM.fullmatch(platform):
             raise ValueError(f"{platform[:60]!r} is no platform")

@@ -14,7 +14,7 @@ from owlclaw_up.host.bundle_base import Bundle, BundleFile, BundleImage, machine
 FOLDER = Path("/media/stick")
 DIGEST = "0" * 64
 BUNDLE = Bundle(
-    FOLDER, "linux/amd64", "owlclaw-up 0.1.0", "2026-01-31T12:00:00+00:00", "3.11", "v0.107.2", "abc",
+    FOLDER, "linux/amd64", "owlclaw-up 0.1.0", "2026-01-31T12:00:00+00:00", "3.11", "v0.107.2", "ghcr.io/a/b:1", "abc",
     (BundleImage("hatchet", "ghcr.io/a/b:1", "sha256:1", "images/b.tar"),),
     (
         BundleFile("engine/hatchet-lite", 7, DIGEST), BundleFile("engine/static-assets/index.html", 1, DIGEST),
