@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import sys
 
@@ -52,8 +51,8 @@ def refuse_unfit(facts: Facts, settings: Settings) -> None:
 
 def _machine(facts: Facts) -> str:
     """What runs images and engine: Docker may be on a machine of its own."""
-    docker = found(facts.docker)
-    return machine_named((docker.look.architecture if docker else "") or platform.machine())
+    docker, machine = found(facts.docker), found(facts.platform)
+    return machine_named((docker.look.architecture if docker else "") or (machine.machine if machine else ""))
 
 
 def bundled_images(facts: Facts, *names: str) -> dict[str, BundledImage]:
