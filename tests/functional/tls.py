@@ -84,8 +84,15 @@ class Loop:
     def listen(self, serve: Serve, context: ssl.SSLContext | None = None) -> int:
         """Serve on every address of this machine; gives the port."""
 
+        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await serve(reader, writer)
+            finally:
+                # One that is left open until it is collected complains that its loop has gone.
+                writer.close()
+
         async def begin() -> int:
-            server = await asyncio.start_server(serve, "0.0.0.0", 0, ssl=context)
+            server = await asyncio.start_server(served, "0.0.0.0", 0, ssl=context)
             self._servers.append(server)
             port: int = server.sockets[0].getsockname()[1]
             return port
