@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from owlclaw_up.bundle_choice import bundled_images
 from owlclaw_up.facts import ByHand, Facts
 from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.host.base import ServerLogin
@@ -42,7 +43,8 @@ def compose_spec(facts: Facts, mode: Mode, settings: Settings, ledger: Ledger) -
     else:
         project, file = docker.project, ledger.directory / "deploy" / COMPOSE_FILES[mode]
     return ComposeSpec(
-        docker.look, project, file, images, settings.registry_mirror.value, settings.offline.value, adopted
+        docker.look, project, file, images, settings.registry_mirror.value, settings.offline.value, adopted,
+        bundled_images(facts, *images.values()),
     )  # fmt: skip
 
 

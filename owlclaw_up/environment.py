@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from owlclaw_up.bundle_choice import python_note, refuse_unfit
 from owlclaw_up.checks import CHECKS
 from owlclaw_up.checks.base import Evidence
 from owlclaw_up.checks.network import dials_here, proxy_finding
@@ -50,13 +51,12 @@ from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import EngineSpec, NativeEngine, SidecarEngine, StackSpec
+from owlclaw_up.spec import EngineSpec, SidecarEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
-from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
-from owlclaw_up.steps.engine_fetch import FetchEngine
+from owlclaw_up.steps.engine_fetch import first_steps
 from owlclaw_up.steps.smoke import Prove, kept_smoke
 from owlclaw_up.ways_on import taken_way, ways_on
 
@@ -81,7 +81,7 @@ def prepare(project: Project, moves: Sequence[Move] = ()) -> Prepared:
         UpError: a precondition is not met.
     """
     facts, decision, spec = arrange(project, gather(project.host, project.settings, project.ledger), moves)
-    todo = plan([*_first(project, spec), *build(spec, project.ledger)], facts)
+    todo = plan([*first_steps(project.settings, facts, spec), *build(spec, project.ledger)], facts)
     if todo.changes_something:
         refuse(CHECKS, evidence_of(project, facts, decision, spec, todo.planned))
     return Prepared(facts, decision, spec, todo)
@@ -104,13 +104,6 @@ def evidence_of(
     )  # fmt: skip
 
 
-def _first(project: Project, spec: StackSpec) -> list[Step]:
-    """What must be here before the rest can be planned for good: the engine says its version itself."""
-    if isinstance(spec.engine, NativeEngine) and not spec.engine.binaries.here:
-        return [FetchEngine(project.settings)]
-    return []
-
-
 def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple[Facts, Decision, StackSpec]:
     """Decide and design by what was seen; what is on the chosen server is looked at as well.
 
@@ -121,6 +114,7 @@ def arrange(project: Project, facts: Facts, moves: Sequence[Move] = ()) -> tuple
     elsewhere = found(facts.remote)
     if elsewhere is not None and elsewhere.target.token is not None:
         project.redact.add(elsewhere.target.token.reveal())
+    refuse_unfit(facts, settings)
     decision = choose(facts, settings, ledger, moves)
     server = choose_server(facts, settings, ledger, decision.mode)
     on_server = facts.our_stack.on_server
@@ -216,7 +210,7 @@ def _apply_up(
 ) -> Outcome:  # fmt: skip
     listener(Decided(prepared.decision, prepared.plan.planned))
     fetched: list[StepReport] = []
-    if _first(project, prepared.spec):
+    if first_steps(project.settings, prepared.facts, prepared.spec):
         project.ledger.prepare()
         only = Plan(prepared.plan.steps[:1])
         fetched, _, error = apply(only, project.host, deadline, both(logger(project, command), listener))
@@ -386,6 +380,9 @@ def _smoke_not_run(spec: StackSpec, ledger: Ledger) -> Smoke | None:
 def _notes(prepared: Prepared) -> Sequence[str]:
     """What the reader should know before it happens."""
     notes = moved_ports(prepared.facts, prepared.spec)
+    bundle, platform = found(prepared.facts.bundle), found(prepared.facts.platform)
+    if bundle is not None and platform is not None and (note := python_note(bundle, platform.python)):
+        notes.append(note)
     if prepared.spec.postgres.ours:
         for candidate in refused_servers(prepared.facts):
             notes.append(

@@ -293,6 +293,22 @@ class DumpUnusable(PreconditionError):
         self.code = code
 
 
+class BundleUnusable(PreconditionError):
+    """A folder made by `prefetch` cannot be used; `code` says why."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
+class PrefetchFailed(PreconditionError):
+    """A folder for a machine without network could not be made; what is whole in it stays. `code` says why."""
+
+    def __init__(self, code: str, message: str, *, hint: str, detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.code = code
+
+
 class ExportRefused(PreconditionError):
     """Nothing was written for a cluster: there is nothing to hand over, or a file is in the way."""
 

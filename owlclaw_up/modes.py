@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from owlclaw_up.bundle_choice import bundled_images, postgres_hint
 from owlclaw_up.errors import (
     DurableRequired,
     EngineUnusable,
@@ -21,7 +22,7 @@ from owlclaw_up.model import Absent, Decision, Mode, Move, Obstacle, Rejected, U
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.server_choice import server_fault
 from owlclaw_up.settings import Settings, wanted_databases
-from owlclaw_up.spec import EngineBinaries, Sidecar
+from owlclaw_up.spec import BUNDLED, EngineBinaries, Sidecar
 
 NAME_ENGINE = "OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
 _GET_ENGINE = f"owlclaw-up engine pull, owlclaw-up engine import DIR, or {NAME_ENGINE}"
@@ -51,7 +52,7 @@ def _postgres_obstacle(facts: Facts, settings: Settings, needs_engine: bool) -> 
         return None
     return Obstacle(
         "no PostgreSQL: none answers that could be used, and there are no server binaries to start one",
-        "owlclaw-up --admin-url postgresql://postgres:...@localhost:5432/postgres",
+        postgres_hint(facts) or "owlclaw-up --admin-url postgresql://postgres:...@localhost:5432/postgres",
     )
 
 
@@ -60,12 +61,14 @@ def _docker_obstacle(facts: Facts, settings: Settings, *images: str) -> Obstacle
     docker = facts.docker
     if isinstance(docker, (Absent, Unknown)):
         return Obstacle(docker.why, docker.hint or "docker info")
-    missing = [name for name in images if docker.value.images.get(name) is None]
+    bundled = bundled_images(facts, *images)
+    missing = [name for name in images if docker.value.images.get(name) is None and name not in bundled]
     if missing and settings.offline.value:
         names = " and ".join(missing)
         return Obstacle(
             f"{names} {'is' if len(missing) == 1 else 'are'} not on this machine, and offline pulls nothing",
-            f"with a network: docker pull {missing[0]}; without: docker load -i FILE, from docker save {missing[0]}",
+            f"with a network: docker pull {missing[0]}; without: docker load -i FILE, from docker save {missing[0]}, "
+            "or a folder made by owlclaw-up prefetch: --from DIR",
         )
     return None
 
@@ -264,7 +267,7 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
     if docker and docker.by_hand and docker.by_hand.mode is mode:
         return f"a stack lifted by hand from {docker.by_hand.file.name} runs here, and is adopted"
     if docker and mode in (Mode.FULL, Mode.HATCHET_ONLY):
-        answers = f"Docker {docker.look.version} answers"
+        answers = f"Docker {docker.look.version} answers{_images_from(facts, mode, settings)}"
         if mode is Mode.FULL:
             return f"{answers}, and no PostgreSQL of this machine could be used"
         local = _has_local_server(facts, settings)
@@ -274,13 +277,22 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
         assert isinstance(engine, (EngineBinaries, Sidecar))
         if isinstance(engine, Sidecar):
             how = f"is at hand ({engine.source})" if engine.here else f"can be fetched from {engine.source}"
-            return f"Hatchet's embedded engine {engine.version} {how}, and no mode with Docker can be used".replace(
-                "  ", " "
-            )
+            return f"{engine.title} {how}, and no mode with Docker can be used"
+        if engine.source == BUNDLED:
+            return f"no mode with Docker can be used, and {engine.directory.parent} has engine {engine.version}"
         if not engine.here:
             return f"no mode with Docker can be used, and the engine can be taken out of {engine.source} ({settings.hatchet_image.value})"
         return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"
     return "nothing durable can be had here; tasks run in your own process only"
+
+
+def _images_from(facts: Facts, mode: Mode, settings: Settings) -> str:
+    """That images come out of a folder, where Docker lacks them."""
+    docker, bundle = found(facts.docker), found(facts.bundle)
+    wanted = [settings.hatchet_image.value, *([settings.postgres_image.value] if mode is Mode.FULL else [])]
+    lacking = [name for name in wanted if docker and docker.images.get(name) is None]
+    loads = bool(bundled_images(facts, *lacking))
+    return f", what it lacks is in {bundle.folder}" if bundle and loads else ""
 
 
 def _ways_to_durable(obstacles: Mapping[Mode, Obstacle | None]) -> str:

@@ -294,6 +294,7 @@ class Settings:
     smoke: Sourced[str] = _option("quick", _choice("quick", "full", "none"), "how much `up` proves at its end")
     timeout: Sourced[float] = _option(180.0, _seconds, "seconds `up` may take as a whole")
     offline: Sourced[bool] = _option(False, _flag, "contact nothing off this machine")
+    from_dir: Sourced[Path | None] = _option(None, _path, "folder made by prefetch, which has what is not here yet")
     env_file: Sourced[Path] = _option(Path(".env"), _file, "the dotenv file that is kept, relative to the project")
     admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
     engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
@@ -398,11 +399,14 @@ SECRETS = frozenset(
 )
 ALIASES = {
     "OWLCLAW_ADMIN_URL": "admin_url",
+    "OWLCLAW_UP_FROM": "from_dir",
     # As hatchet-sdk reads them: hatchet_sdk/config.py, EmbeddedHatchetConfig.
     "HATCHET_CLIENT_EMBEDDED_VERSION": "sidecar_version",
     "HATCHET_CLIENT_EMBEDDED_BINARY_PATH": "sidecar_binary",
     "HATCHET_CLIENT_EMBEDDED_CHECKSUM": "sidecar_checksum",
 }
+# Flags that are not their setting's name.
+_FLAGS = {"from_dir": "--from"}
 
 
 def find_project(start: Path, given: Path | None) -> Path:
@@ -457,7 +461,7 @@ def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) ->
         if environ.get(variable):
             put(name, environ[variable], "env", variable)
     for variable, raw in sorted(environ.items()):
-        if variable.startswith(ENV_PREFIX):
+        if variable.startswith(ENV_PREFIX) and variable not in ALIASES:
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in KEYS:
                 # Compared without the prefix, which makes every name alike.
@@ -467,7 +471,7 @@ def load(project: Path, environ: Mapping[str, str], flags: Mapping[str, Any]) ->
                 put(name, raw, "env", variable)
     for name, raw in flags.items():
         if raw is not None:
-            put(name, raw, "flag", "--" + name.replace("_", "-"))
+            put(name, raw, "flag", _FLAGS.get(name, "--" + name.replace("_", "-")))
     settings = Settings(**values)
     _check_ports(settings)
     return settings

@@ -5,10 +5,12 @@ Only the token and the place of an embedded server's data are known later; steps
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from owlclaw_up.host.base import ServerLogin, Tls
+from owlclaw_up.host.bundle_base import BundledImage
 from owlclaw_up.host.docker_base import DockerLook
 from owlclaw_up.model import Mode, Secret
 
@@ -73,11 +75,12 @@ def own_grpc_address(port: int, *, sidecar: bool) -> str:
 
 
 # The sources of an engine that is not here yet, but in its image: in a Docker that answers, in one that is not running, in the
-# registry.
-IN_DOCKER, IN_STORE, IN_REGISTRY = (
+# registry; and of one that a folder made by `prefetch` has.
+IN_DOCKER, IN_STORE, IN_REGISTRY, BUNDLED = (
     "its image in Docker",
     "its image in the store of a Docker that is not running",
     "its image",
+    "the folder of --from",
 )
 
 
@@ -86,8 +89,8 @@ class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `IN_...` for one that is not here yet.
-        version: what `hatchet-lite --version` says; of one that is not here yet, its image's tag.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `IN_...`, `BUNDLED` for one that is not here yet.
+        version: what `hatchet-lite --version` says; of one that is not here yet, what its image's tag or its folder says.
         assets: folder of the dashboard's files, None where the engine came without.
     """
 
@@ -99,7 +102,7 @@ class EngineBinaries:
     @property
     def here(self) -> bool:
         """Whether it is on this machine already."""
-        return self.source not in (IN_DOCKER, IN_STORE, IN_REGISTRY)
+        return self.source not in (IN_DOCKER, IN_STORE, IN_REGISTRY, BUNDLED)
 
     @property
     def lite(self) -> Path:
@@ -339,6 +342,7 @@ class ComposeSpec:
         images: by role (`postgres`, `hatchet`), those that this mode needs.
         mirror: registry that stands in for docker.io and ghcr.io; empty for none.
         offline: pull nothing.
+        bundled: images by name that a folder made by `prefetch` has and Docker may lack.
         adopted: the stack was lifted by hand; it keeps its keys, and is not ours to remove.
     """
 
@@ -349,6 +353,7 @@ class ComposeSpec:
     mirror: str = ""
     offline: bool = False
     adopted: bool = False
+    bundled: Mapping[str, BundledImage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

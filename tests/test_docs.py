@@ -39,10 +39,12 @@ PAGES = sorted(
 )  # fmt: skip
 ERROR_CALLS = {
     "ApplyFailed",
+    "BundleUnusable",
     "DumpUnusable",
     "EngineUnusable",
     "MigrationsUnusable",
     "PostgresUnusable",
+    "PrefetchFailed",
     "RemoteUnusable",
     "refused",
 }

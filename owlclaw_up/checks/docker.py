@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from owlclaw_up.bundle_choice import bundled_images
 from owlclaw_up.checks.base import Check, Evidence, Look, Seen, ok
 from owlclaw_up.facts import DockerFacts
 from owlclaw_up.facts.containers import DATABASE, ENGINE
@@ -135,11 +136,11 @@ def _images(evidence: Evidence) -> Iterator[Seen]:
     for service, name in _images_by_service(evidence).items():
         image, container = docker.images.get(name), evidence.facts.containers.get(service)
         runs = container is not None and container.running
-        if image is None and evidence.settings.offline.value:
+        if image is None and evidence.settings.offline.value and not bundled_images(evidence.facts, name):
             yield Seen(
                 "fail", f"image {name} is not on this machine, and offline pulls nothing",
                 f"{evidence.settings.offline.origin} says offline",
-                f"with a network: docker pull {name}; without: docker load -i FILE, from docker save {name}",
+                f"with a network: docker pull {name}; without: docker load -i FILE, from docker save {name}, or a folder made by owlclaw-up prefetch: --from DIR",
                 f"docker pull {name}",
             )  # fmt: skip
             well = False

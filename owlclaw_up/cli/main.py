@@ -10,7 +10,7 @@ import click
 import typer
 
 from owlclaw_up import __version__
-from owlclaw_up.cli import db, engine, export, token
+from owlclaw_up.cli import db, engine, export, prefetch, token
 from owlclaw_up.cli.options import (
     SHARED_FLAGS,
     SHARED_VALUES,
@@ -19,6 +19,7 @@ from owlclaw_up.cli.options import (
     EngineDir,
     Engines,
     EnvFile,
+    FromDir,
     GrpcPort,
     Json,
     ModeFlag,
@@ -51,6 +52,7 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
 app.add_typer(export.app, name="export")
+app.command("prefetch")(prefetch.prefetch)
 
 
 @app.command()
@@ -62,6 +64,7 @@ def up(
     env_file: EnvFile = None,
     smoke: SmokeLevel = None,
     offline: Offline = None,
+    from_dir: FromDir = None,
     timeout: Timeout = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start from no snapshot (this version keeps none).")] = False,
     engines: Engines = None,
@@ -84,7 +87,8 @@ def up(
 
         project = open_project(
             project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
-            offline=offline, timeout=timeout, engines=engines, engine_dir=text_of(engine_dir),
+            offline=offline, from_dir=text_of(from_dir), timeout=timeout, engines=engines,
+            engine_dir=text_of(engine_dir),
             dashboard_port=dashboard_port, grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
         project = with_password(ui, project, yes=yes, for_token=True)
@@ -110,6 +114,7 @@ def plan(
     env_file: EnvFile = None,
     smoke: SmokeLevel = None,
     offline: Offline = None,
+    from_dir: FromDir = None,
     engines: Engines = None,
     engine_dir: EngineDir = None,
     dashboard_port: DashboardPort = None,
@@ -129,7 +134,7 @@ def plan(
 
         project = open_project(
             project_dir, mode=mode, require=require, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke,
-            offline=offline, engines=engines, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
+            offline=offline, from_dir=text_of(from_dir), engines=engines, engine_dir=text_of(engine_dir), dashboard_port=dashboard_port,
             grpc_port=grpc_port, postgres_port=postgres_port,
         )  # fmt: skip
         return environment.up(project, listener, dry_run=True, command="plan")
@@ -262,6 +267,8 @@ def reset(
     admin_url: AdminUrl = None,
     env_file: EnvFile = None,
     smoke: SmokeLevel = None,
+    offline: Offline = None,
+    from_dir: FromDir = None,
     timeout: Timeout = None,
     engine_dir: EngineDir = None,
     project_dir: ProjectDir = None,
@@ -278,7 +285,7 @@ def reset(
 
         project = open_project(
             project_dir, mode=mode, admin_url=admin_url, env_file=text_of(env_file), smoke=smoke, timeout=timeout,
-            engine_dir=text_of(engine_dir),
+            engine_dir=text_of(engine_dir), offline=offline, from_dir=text_of(from_dir),
         )  # fmt: skip
         if not ui.confirm(
             f"Remove everything that owlclaw-up made in {project.root}, and start anew?", "reset", yes=yes

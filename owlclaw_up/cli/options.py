@@ -30,6 +30,10 @@ AdminUrl = Annotated[
 EnvFile = Annotated[Optional[Path], typer.Option("--env-file", metavar="PATH", help="The dotenv file. [default: .env]")]
 SmokeLevel = Annotated[Optional[str], typer.Option("--smoke", metavar="LEVEL", help="quick, full, none.")]
 Offline = Annotated[Optional[bool], typer.Option("--offline", help="Contact nothing off this machine.")]
+FromDir = Annotated[
+    Optional[Path],
+    typer.Option("--from", metavar="DIR", help="A folder made by `prefetch`: what is not here yet comes from there."),
+]
 Timeout = Annotated[Optional[str], typer.Option("--timeout", metavar="SECONDS", help="For everything. [default: 180]")]
 Engines = Annotated[
     Optional[str],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, TypeVar
 
+from owlclaw_up.facts.bundle import look_at_bundle
 from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.docker_health import look_at_docker_health
 from owlclaw_up.facts.dotenv import look_at_dotenv, look_for_shadows
@@ -61,7 +62,7 @@ from owlclaw_up.facts.values import (
 )
 from owlclaw_up.facts.web import look_at_web
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Fact, Found, Unknown
+from owlclaw_up.model import Fact, Found, Unknown, found
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
 
@@ -198,10 +199,12 @@ def _probes(
         brief: whether a server elsewhere that is slow is one that does not answer.
     """
     docker = _once(lambda: look_at_docker(host, settings, ledger))
+    bundle = _once(lambda: look_at_bundle(settings))
     return {
+        "bundle": bundle,
         "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
-        "engines": lambda: Found(tuple(find_engines(host, settings, ledger, docker))),
+        "engines": lambda: Found(tuple(find_engines(host, settings, ledger, docker, found(bundle())))),
         "sidecar": lambda: Found(look_for_sidecar(host, settings, ledger)),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,

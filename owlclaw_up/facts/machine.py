@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,8 @@ from owlclaw_up.facts.stack import running_engine, wanted_engines
 from owlclaw_up.facts.values import DockerFacts, PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
+from owlclaw_up.host.bundle_base import ENGINE, Bundle
+from owlclaw_up.host.bundled_engine import is_bundled_engine
 from owlclaw_up.host.docker_engines import answering
 from owlclaw_up.host.docker_images import look_in_docker
 from owlclaw_up.host.embedded import find_binaries
@@ -29,7 +31,7 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import IN_DOCKER, IN_REGISTRY, IN_STORE, EngineBinaries, PostgresBinaries, engine_key
+from owlclaw_up.spec import BUNDLED, IN_DOCKER, IN_REGISTRY, IN_STORE, EngineBinaries, PostgresBinaries, engine_key
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
@@ -145,22 +147,41 @@ def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
 
 
 def find_engines(
-    host: Host, settings: Settings, ledger: Ledger, docker: Callable[[], Fact[DockerFacts]]
+    host: Host,
+    settings: Settings,
+    ledger: Ledger,
+    docker: Callable[[], Fact[DockerFacts]],
+    bundle: Bundle | None = None,
 ) -> list[EngineBinaries | engines.EngineRefused]:
     """Engines at hand; where there is none, the one that could be taken out of its image comes last.
 
     Args:
         docker: asked only where that image is looked for.
+        bundle: a folder made by `prefetch`; its engine comes before all but the last one used.
     """
     kept = ledger.recall("engine").get("directory")
     named = settings.engine_dir.value
     looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
+    bundled = bundle is not None and bundle.engine and bundle.machine == engines.image_machine()
+    goes_on = bool(looked) and isinstance(looked[0], EngineBinaries) and looked[0].source == "last run"
+    if bundle is not None and bundled and named is None and not goes_on:
+        looked = _with_bundled(looked, bundle)
     at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
     source = "" if named is not None or at_hand else _image_source(host, settings, docker)
     if source:
         version = settings.hatchet_image.value.rpartition(":")[2]
         looked.append(EngineBinaries(engines.cache_dir(), source, version, None))
     return looked
+
+
+def _with_bundled(
+    looked: Sequence[EngineBinaries | engines.EngineRefused], bundle: Bundle
+) -> list[EngineBinaries | engines.EngineRefused]:
+    """The folder's engine first: where the cache has it already, that one."""
+    here = (e for e in looked if isinstance(e, EngineBinaries) and e.version == bundle.engine)
+    same = next((e for e in here if is_bundled_engine(e.directory, bundle)), None)
+    first = same or EngineBinaries(bundle.folder / ENGINE, BUNDLED, bundle.engine, None)
+    return [first, *(engine for engine in looked if engine is not first)]
 
 
 def _image_source(host: Host, settings: Settings, docker: Callable[[], Fact[DockerFacts]]) -> str:

@@ -19,6 +19,7 @@ from owlclaw_up.host.base import (
     ServerRefusal,
     Tls,
 )
+from owlclaw_up.host.bundle_base import Bundle
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
 from owlclaw_up.host.names import Resolved
@@ -462,6 +463,7 @@ class Facts:
     resources: Fact[ResourcesLook] = _UNASKED
     usage: Fact[UsageLook] = _UNASKED
     names: Fact[Mapping[str, Resolved]] = _UNASKED
+    bundle: Fact[Bundle] = _UNASKED
     seconds: Mapping[str, float] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from owlclaw_up.errors import DockerAway, DockerRefused, PullFailed
 from owlclaw_up.host.base import Ran, on_this_machine
@@ -99,6 +99,27 @@ class DockerEngine:
                 archive.write(chunk)
                 done += len(chunk)
                 progress(done)
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        """Load images out of an archive, as `docker load` does; they get the names that it says.
+
+        Args:
+            progress: told the bytes that were sent.
+        """
+
+        def chunks() -> Iterator[bytes]:
+            done = 0
+            while chunk := archive.read(_CHUNK):
+                yield chunk
+                done += len(chunk)
+                progress(done)
+
+        with self._translated("load an image"), contextlib.closing(self._connect(_SAVE)) as client:
+            for line in client.load_image(chunks(), quiet=True):  # type: ignore[no-untyped-call]
+                # A refusal as a whole has no other form than its words.
+                words = line.get("error") or line.get("message")
+                if words:
+                    raise DockerRefused("load an image", self.address, str(words))
 
     def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
         """Pull an image, once; layers that are here are not fetched again.

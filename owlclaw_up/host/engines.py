@@ -216,16 +216,28 @@ def _differs(looked: EngineBinaries, kept: Path) -> bool:
     )
 
 
+def built_for(path: Path) -> str:
+    """The machine that a program for Linux was built for, as the system names it; empty for what is none."""
+    with path.open("rb") as file:
+        return _machine_in(file.read(20))
+
+
+def _machine_in(head: bytes) -> str:
+    if head[:4] != b"\x7fELF":
+        return ""
+    # A file that was cut off has no machine at all.
+    order: Literal["little", "big"] = "little" if head[5:6] == b"\x01" else "big"
+    return _MACHINES.get(int.from_bytes(head[18:20], order), "another machine")
+
+
 def _foreign_architecture(path: Path) -> str:
     """The machine a binary was built for where that is not this one; empty for ours, for scripts and for the unknown."""
     with path.open("rb") as file:
         head = file.read(20)
     system, machine = platform.system(), platform.machine().lower()
     machine = _ALIASES.get(machine, machine)
-    if head[:4] == b"\x7fELF":
-        # A file that was cut off has no machine at all.
-        order: Literal["little", "big"] = "little" if head[5:6] == b"\x01" else "big"
-        built = _MACHINES.get(int.from_bytes(head[18:20], order), "another machine")
+    built = _machine_in(head)
+    if built:
         return "" if system == "Linux" and built == machine else f"{built} Linux"
     if head[:4] in (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"):
         return "" if system == "Darwin" else "macOS"

@@ -56,12 +56,16 @@ class Manifest:
     Attributes:
         digest: of the manifest itself.
         layers: from the bottom to the top.
-        config: the digest of the image's configuration.
+        config: the digest of the image's configuration, `config_size` its bytes.
+        kind: media type of the manifest, whose bytes are `body`.
     """
 
     digest: str
     layers: tuple[Layer, ...]
     config: str
+    config_size: int = 0
+    kind: str = ""
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def size(self) -> int:
@@ -106,9 +110,9 @@ class ImageSource:
         Raises:
             EnginePullFailed: it cannot be had, or is not what its digest says.
         """
-        digest, document = self._document(self.reference.at)
+        digest, document, body = self._document(self.reference.at)
         if document.get("mediaType") in _INDEXES or "manifests" in document:
-            digest, document = self._document(self._of_platform(document, machine))
+            digest, document, body = self._document(self._of_platform(document, machine))
             # An index in an index is nothing that an image is published as.
         layers = document.get("layers")
         if not isinstance(layers, list) or not layers:
@@ -118,7 +122,12 @@ class ImageSource:
             raise self._failed(
                 "broken", f"the manifest promises {sum(la.size for la in made)} bytes: no engine is that large"
             )
-        return Manifest(digest, made, self._digest((document.get("config") or {}).get("digest")))
+        config = document.get("config") or {}
+        size = config.get("size")
+        return Manifest(
+            digest, made, self._digest(config.get("digest")), size if isinstance(size, int) else 0,
+            str(document.get("mediaType") or _MANIFESTS[0]), body,
+        )  # fmt: skip
 
     def config(self, manifest: Manifest) -> bytes:
         """The image's configuration; whether it is the one that is promised, its reader sees.
@@ -151,8 +160,8 @@ class ImageSource:
             raise self._failed("broken", f"{digest!r} is no sha256 digest")
         return str(digest)
 
-    def _document(self, at: str) -> tuple[str, dict[str, Any]]:
-        """A manifest or index, and the digest of its bytes."""
+    def _document(self, at: str) -> tuple[str, dict[str, Any], bytes]:
+        """A manifest or index: the digest of its bytes, what they say, and themselves."""
         body = self._text(f"{self.reference.base}/manifests/{at}", ", ".join((*_INDEXES, *_MANIFESTS)))
         digest = digest_of(body)
         if at.startswith("sha256:") and digest != at:
@@ -164,7 +173,7 @@ class ImageSource:
         if not isinstance(document, dict):
             # A page of a proxy or of a captive portal.
             raise self._failed("registry", f"no manifest, but: {body[:120].decode('utf-8', 'replace')}")
-        return digest, document
+        return digest, document, body
 
     def _text(self, url: str, accept: str = "*/*") -> bytes:
         def read(answer: httpx.Response) -> bytes:

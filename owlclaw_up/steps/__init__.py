@@ -18,6 +18,7 @@ from owlclaw_up.steps import (
     dotenv,
     engine,
     engine_stop,
+    image_load,
     images,
     keys,
     postgres,
@@ -34,7 +35,10 @@ from owlclaw_up.steps.base import HatchetAdmin, Step, TokenMaker
 
 def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """The steps that bring a stack up, in their order; what another mode left running is stopped first."""
-    steps: list[Step] = [images.PullImages(spec.compose, ledger)] if spec.compose else []
+    steps: list[Step] = []
+    if spec.compose and spec.compose.bundled:
+        steps.append(image_load.LoadImages(spec.compose, ledger))
+    steps += [images.PullImages(spec.compose, ledger)] if spec.compose else []
     steps += upgrade.version_steps(spec, ledger)
     if spec.compose and spec.postgres.kind == "local":
         # Found out before anything is made: a server that no container reaches is a precondition.

@@ -112,9 +112,10 @@ class PullImages:
     def check(self, facts: Facts) -> Change:
         docker = found(facts.docker)
         seen = docker.images if docker else {}
-        missing = [name for name in self.compose.images.values() if seen.get(name) is None]
+        wanted = [name for name in self.compose.images.values() if name not in self.compose.bundled or seen.get(name)]
+        missing = [name for name in wanted if seen.get(name) is None]
         if not missing:
-            return unchanged(f"{' and '.join(self.compose.images.values())} on this machine")
+            return unchanged(f"{' and '.join(wanted)} on this machine" if wanted else "nothing to pull")
         by = f" from {self.compose.mirror}" if self.compose.mirror else ""
         return Change(Action.RUN, f"pull {' and '.join(missing)}{by}", touches=tuple(f"image {m}" for m in missing))
 

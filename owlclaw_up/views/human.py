@@ -26,7 +26,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import capabilities, databases, doctor, exports, migrations, report, tokens
+from owlclaw_up.views import capabilities, databases, doctor, exports, migrations, prefetch, report, tokens
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ class Screen:
             "token check": lambda outcome, verbose: tokens.check(outcome, self.put, self._findings),
             "token rotate": lambda outcome, verbose: tokens.rotate(outcome, self.put, self._findings),
             "export helm": lambda outcome, verbose: exports.show(outcome, self.put, self._findings),
+            "prefetch": lambda outcome, verbose: prefetch.show(outcome, self.put),
             "db init": self._databases,
             "db reset-test": self._databases,
             "db status": self._databases,

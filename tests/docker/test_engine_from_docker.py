@@ -29,6 +29,7 @@ from owlclaw_up.host.local import LocalProcesses
 from owlclaw_up.model import Absent, Fact, Unknown, found
 from tests.conftest import Cli
 from tests.docker.registry import Registry, docker
+from tests.docker.stacks import bridge_of_ones_own
 from tests.images import Publisher, config_of, digest_of, engine_layers, layer, saved
 
 # Nobody answers there, and nobody ever will.
@@ -318,7 +319,7 @@ class OwnEngine:
     def environ(self) -> dict[str, str]:
         return {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.sockets), "DOCKER_HOST": self.address}
 
-    def start(self, log: Path) -> None:
+    def start(self, log: Path, bridge: str) -> None:
         self.root.mkdir(parents=True)
         config = self.home / "daemon.json"
         config.write_text('{"features": {"containerd-snapshotter": false}}')
@@ -327,7 +328,7 @@ class OwnEngine:
                 [
                     *as_root(), "dockerd", "--data-root", str(self.root), "--exec-root", str(self.sockets / "run"),
                     "--pidfile", str(self.sockets / "pid"), "--host", self.address, "--group", str(os.getgid()),
-                    "--config-file", str(config), "--bridge", "none", "--iptables=false", "--ip6tables=false",
+                    "--config-file", str(config), "--bridge", bridge, "--iptables=false", "--ip6tables=false",
                 ],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
@@ -362,13 +363,14 @@ def stopped(
     own = OwnEngine(home, sockets)
     spoiled = [*layers[:-1], layer({"static-assets/spoiled.js": b"as it was"})]
     try:
-        own.start(home / "log")
-        for tag, made, machine in (
-            ("v0.107.2", layers, "amd64"), ("spoiled", spoiled, "amd64"), ("foreign", layers[1:2], "arm64"),
-        ):  # fmt: skip
-            (home / "image.tar").write_bytes(saved(f"{NAME}:{tag}", made, machine=machine)[0])
-            docker("-H", own.address, "load", "--input", str(home / "image.tar"))
-        own.end()
+        with bridge_of_ones_own() as bridge:
+            own.start(home / "log", bridge)
+            for tag, made, machine in (
+                ("v0.107.2", layers, "amd64"), ("spoiled", spoiled, "amd64"), ("foreign", layers[1:2], "arm64"),
+            ):  # fmt: skip
+                (home / "image.tar").write_bytes(saved(f"{NAME}:{tag}", made, machine=machine)[0])
+                docker("-H", own.address, "load", "--input", str(home / "image.tar"))
+            own.end()
         yield own
     finally:
         own.end()

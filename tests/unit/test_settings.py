@@ -41,7 +41,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 def test_the_contract_names_these_settings() -> None:
     assert set(KEYS) == {
-        "mode", "require", "smoke", "timeout", "offline", "env_file", "admin_url", "engine_dir", "engines", "hatchet_image",
+        "mode", "require", "smoke", "timeout", "offline", "from_dir", "env_file", "admin_url", "engine_dir", "engines", "hatchet_image",
         "native_engine", "sidecar_version", "sidecar_binary", "sidecar_checksum",
         "postgres_image", "registry_mirror", "dashboard_port", "grpc_port", "postgres_port", "rabbitmq_url",
         "admin_password", "token_lifetime", "hatchet_server_url", "alembic_config", "databases", "env_names",
@@ -70,6 +70,15 @@ def test_each_place_wins_over_the_one_before(tmp_path: Path) -> None:
         Sourced(40.0, "flag", "--timeout"),
     ]
     assert [s.explicit for s in seen] == [False, True, True, True, True]
+
+
+def test_a_folder_is_named_in_three_ways(tmp_path: Path) -> None:
+    ways = [
+        load(tmp_path, {"OWLCLAW_UP_FROM": "/media/stick"}, {}), load(tmp_path, {"OWLCLAW_UP_FROM_DIR": "/media/stick"}, {}),
+        load(tmp_path, {"OWLCLAW_UP_FROM": "/else"}, {"from_dir": "/media/stick"}),
+    ]  # fmt: skip
+    assert {way.from_dir.value for way in ways} == {Path("/media/stick")}
+    assert [way.from_dir.origin for way in ways] == ["OWLCLAW_UP_FROM", "OWLCLAW_UP_FROM_DIR", "--from"]
 
 
 def test_both_files_add_up(tmp_path: Path) -> None:
