@@ -192,8 +192,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
     yield make
     for cli in made:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            cli("down", "--purge", "--yes", timeout=60)
+        if (cli.root / ".owlclaw-up").exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                cli("down", "--purge", "--yes", timeout=60)
         for process in processes_in(cli.root):
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
