@@ -254,6 +254,8 @@ def _dashboard(situation: Situation) -> Answer:
     if not isinstance(web, Found):
         return _no(web, _UP)
     look = web.value
+    if look.headless and situation.mode is Mode.REMOTE:
+        return Answer(False, f"a placeholder: the engine of {look.url} has no page", "owlclaw-up status")
     if look.headless:
         return Answer(False, "a placeholder: the engine has no static-assets/", NAME_ENGINE)
     if not look.html:

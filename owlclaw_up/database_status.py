@@ -103,12 +103,13 @@ def _hatchet(project: Project, chosen: Chosen) -> dict[str, Any]:
     seen = chosen.on_server.databases.get(HATCHET_DATABASE)
     if seen is None:
         # In `remote` it is somebody else's.
-        return {"version": None, "expected": None, "engine": None}
+        return {"version": None, "expected": None, "engine": None, "elsewhere": True}
     kept = project.ledger.recall("engine")
     return {
         "version": seen.migration,
         "expected": kept.get("migration"),
         "engine": kept.get("migrated_by"),
+        "elsewhere": False,
     }
 
 

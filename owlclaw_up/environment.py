@@ -17,7 +17,7 @@ from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.compose_design import login_by_hand
 from owlclaw_up.design import design, moved_ports
 from owlclaw_up.engine_upgrade import settle
-from owlclaw_up.errors import PRECONDITION, EnginePullFailed, PullFailed, UpError
+from owlclaw_up.errors import APPLY_FAILED, PRECONDITION, PortLost, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, EnvPlaces, Facts, gather
 from owlclaw_up.facts.remote import given_login
@@ -58,6 +58,7 @@ from owlclaw_up.steps.compose import remember_compose
 from owlclaw_up.steps.dotenv import env_values
 from owlclaw_up.steps.engine_fetch import FetchEngine
 from owlclaw_up.steps.smoke import Prove, kept_smoke
+from owlclaw_up.ways_on import taken_way, ways_on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,35 +188,26 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
             moves: list[Move] = []
             while True:
                 outcome = _apply_up(project, prepared, moves, deadline, listener, command, seconds)
-                moved = _moves_on(prepared, outcome.error)
+                moved = ways_on(prepared.decision, prepared.spec, outcome.error)
+                lost = isinstance(outcome.error, PortLost)
+                if not moved and (not lost or deadline.over):
+                    break
                 moves += moved
                 try:
-                    prepared = prepare(project, moves) if moved else prepared
+                    prepared = prepare(project, moves)
                 except UpError as no_way_on:
-                    moved, outcome = [], failure(project, command, no_way_on, seconds())
-                if not moved:
+                    if lost:
+                        # Found too late to say that nothing was changed.
+                        no_way_on.exit_code = APPLY_FAILED
+                    outcome = failure(project, command, no_way_on, seconds())
                     break
-                listener(Note(f"{moved[0].mode.value} gives way to {prepared.decision.mode.value}: {moved[0].why}"))
+                listener(Note(taken_way(prepared.decision, prepared.spec, moved, outcome.error)))
             if fresh and outcome.exit_code == PRECONDITION:
                 # Nothing was made, so nothing is left.
                 project.host.files.remove_tree(project.ledger.directory)
             return outcome
     except UpError as error:
         return failure(project, command, error, seconds())
-
-
-def _moves_on(prepared: Prepared, error: UpError | None) -> list[Move]:
-    """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or prepared.decision.source not in ("auto", "state"):
-        return []
-    if isinstance(error, EnginePullFailed):
-        # Nobody asked for that engine: whatever is wrong with it, the next mode goes around it.
-        return [Move(Mode.NATIVE, error.message)]
-    if not error.moves_on or prepared.spec.compose is None:
-        return []
-    of_engine = error.image == prepared.spec.compose.images["hatchet"]
-    modes = (Mode.FULL, Mode.HATCHET_ONLY) if of_engine else (Mode.FULL,)
-    return [Move(mode, error.message) for mode in sorted(modes, key=lambda m: m is not prepared.decision.mode)]
 
 
 def _apply_up(

@@ -372,7 +372,7 @@ class PullFailed(PreconditionError):
 
 
 class EnginePullFailed(PullFailed):
-    """Hatchet's engine could not be taken out of its image, without Docker."""
+    """Hatchet's engine could not be taken out of its image, neither from Docker nor from the registry."""
 
     _AGAIN = "owlclaw-up engine pull"
     _TEXTS: ClassVar[dict[str, tuple[str, str]]] = {
@@ -399,7 +399,10 @@ class EnginePullFailed(PullFailed):
             "name the image that Hatchet publishes: hatchet_image",
         ),
         "no-engine": ("it holds no engine", "name an image of hatchet-lite: hatchet_image"),
-        "offline": ("it is not in the engine cache, and offline is set", f"with a network: {_AGAIN}"),
+        "offline": (
+            "it is neither in the engine cache nor in Docker, and offline is set",
+            f"with a network: {_AGAIN}; without: docker load -i FILE, from docker save {{image}}",
+        ),
         "other": ("see the detail", f"{_AGAIN} --verbose"),
     }
 
@@ -412,6 +415,16 @@ class ApplyFailed(UpError):
     def __init__(self, code: str, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message, hint=hint, detail=detail)
         self.code = code
+
+
+class PortLost(ApplyFailed):
+    """A port that was free when it was looked at was somebody else's before a server of ours listened on it."""
+
+    def __init__(self, port: int, address: str, purpose: str, *, log: str) -> None:
+        super().__init__(
+            "port-taken", f"port {port} of {address} was taken by somebody while {purpose} was starting",
+            hint=f"ss -ltnp 'sport = :{port}'; then: owlclaw-up", detail=log,
+        )  # fmt: skip
 
 
 class DockerRefused(ApplyFailed):

@@ -117,7 +117,9 @@ def _export(project: Project, wish: HelmWish) -> HelmExport:
     no_engine = {Mode.MOCK.value: "mode mock has no engine", Mode.REMOTE.value: "the engine runs elsewhere"}
     if state.mode in no_engine or missing:
         why = no_engine.get(state.mode, "its keys are not kept here")
-        raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", "owlclaw-up --mode native")
+        elsewhere = state.mode == Mode.REMOTE.value
+        hint = "in the project that brought it up: owlclaw-up export helm" if elsewhere else "owlclaw-up --mode native"
+        raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", hint)
     kept = dataclasses.replace(project.settings.mode, value=Mode(state.mode))
     spec = prepare(dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))).spec
     assert isinstance(spec.engine, EngineSpec)

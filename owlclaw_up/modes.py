@@ -108,7 +108,7 @@ def _native_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
         if refused:
             return Obstacle(refused[0].why, f"{refused[0].hint}; or take another engine: {_GET_ENGINE}", NAME_ENGINE)
         why = facts.engines.why if isinstance(facts.engines, (Absent, Unknown)) else "no engine binaries at hand"
-        return Obstacle(f"{why} (looked in the PATH and the engine cache)", _GET_ENGINE, NAME_ENGINE)
+        return Obstacle(f"{why} (looked in the PATH, the engine cache and Docker)", _GET_ENGINE, NAME_ENGINE)
     return _postgres_obstacle(facts, settings, needs_engine=True)
 
 
@@ -239,7 +239,7 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
         engine = usable_engine(facts)
         assert isinstance(engine, EngineBinaries)
         if not engine.here:
-            return f"no mode with Docker can be used, and the engine can be taken out of its image ({settings.hatchet_image.value})"
+            return f"no mode with Docker can be used, and the engine can be taken out of {engine.source} ({settings.hatchet_image.value})"
         return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"
     return "nothing durable can be had here; tasks run in your own process only"
 

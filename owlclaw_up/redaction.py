@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"\bey[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{4,}\.?[A-Za-z0-9_=/
 _KEYSET = re.compile(r"\beyJ[A-Za-z0-9+/_-]{120,}={0,2}")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s]+(?=@)")
 _KEYWORD_PASSWORD = re.compile(
-    r"(?P<head>(?:\b\w*passw(?:or)?d|\bpwd)\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&'\"]+)", re.IGNORECASE
+    r"(?P<head>(?:\b\w*passw(?:or)?d|\bpwd)\s*=\s*)(?!\.\.\.(?:\s|$))('[^']*'|\"[^\"]*\"|[^\s&'\"]+)", re.IGNORECASE
 )
 _SHORTEST = 4
 

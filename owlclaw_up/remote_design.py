@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from owlclaw_up.errors import RemoteUnusable
 from owlclaw_up.facts import Facts
-from owlclaw_up.facts.remote import KEPT, malformed
+from owlclaw_up.facts.remote import KEPT, malformed, token_of
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import on_this_machine
 from owlclaw_up.host.engines import version_tuple
@@ -39,6 +39,14 @@ _FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "certificate-expired": ("remote-certificate-expired", "its certificate is not valid today", "renew it there; or: date"),
     "certificate": ("remote-certificate", "its certificate is not accepted", "see the detail"),
+    "client-certificate-missing": (
+        "remote-client-certificate-missing", "it demands a certificate of its client, and none is shown",
+        f"OWLCLAW_UP_REMOTE_CERT_FILE=FILE OWLCLAW_UP_REMOTE_KEY_FILE=FILE OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP}",
+    ),
+    "client-certificate-refused": (
+        "remote-client-certificate-refused", "it refuses the certificate that is shown to it",
+        "one that is valid today, and signed by a root which that server trusts: openssl x509 -noout -issuer -dates -in {shown}",
+    ),
 }  # fmt: skip
 
 
@@ -95,12 +103,32 @@ def remote_findings(facts: Facts, engine: RemoteEngine) -> list[Finding]:
         )
         for what, then in plain
     ]  # fmt: skip
+    if look is not None and engine.tls and look.target.certificate and look.target.certificate.open_to_others:
+        key = engine.tls.key
+        findings.append(
+            Finding(
+                "remote.key-rights", "warn", f"others may read {key}",
+                "who has that key can show the certificate of this client", f"chmod 600 {key}", f"chmod 600 {key}",
+            )
+        )  # fmt: skip
     claims = look.target.claims if look else None
     if look is not None and claims is not None and engine.token and claims.days_left(look.now) < RENEW_BELOW_DAYS:
         title = f"the token of {engine.server_url} expires in {claims.days_left(look.now)} days"
-        hint = _renew(look.target) if engine.made else _NEW_TOKEN
+        hint = new_token(engine.made, look.target.email)
         findings.append(Finding("remote.token-expires", "warn", title, f"on {claims.expires_text[:10]}", hint))
     return findings
+
+
+def new_token(made: bool, email: str) -> str:
+    """What to type for another token, where the next `up` has no way to one.
+
+    Args:
+        made: whether the one before it was made by a login.
+        email: of that login, where it is known.
+    """
+    if not made:
+        return _NEW_TOKEN
+    return f"OWLCLAW_UP_REMOTE_LOGIN={email or 'EMAIL'} OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up (it makes a new one)"
 
 
 def _check_given(look: RemoteLook) -> None:
@@ -116,7 +144,7 @@ def _check_given(look: RemoteLook) -> None:
         )  # fmt: skip
     if target.token is not None and target.claims is None:
         raise RemoteUnusable(
-            "remote-token-malformed", f"the token of {target.origin} is none of Hatchet's, or cut off",
+            "remote-token-malformed", f"{token_of(target.origin)} is none of Hatchet's, or cut off",
             hint=f"three parts of base64 with points between them are wanted: {_TOKEN}",
         )  # fmt: skip
     missing = [
@@ -142,16 +170,22 @@ def _check_given(look: RemoteLook) -> None:
             f"{wrong.value!r} ({wrong.origin}) is no address: {what} is wanted",
             hint=f"set {setting}={what}",
         )
+    if target.certificate and target.certificate.trouble:
+        raise RemoteUnusable(
+            "remote-client-certificate", f"the client's certificate cannot be used: {target.certificate.trouble}",
+            hint=f"OWLCLAW_UP_REMOTE_CERT_FILE=FILE OWLCLAW_UP_REMOTE_KEY_FILE=FILE OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP} (all as "
+            "PEM); without one: OWLCLAW_UP_REMOTE_TLS=tls",
+        )  # fmt: skip
     if look.offline:
         where = f"{target.server_url.value}, gRPC {target.grpc_address.value}"
         raise RemoteUnusable(
             "remote-offline", f"{where} is another machine, and offline is set", hint="leave out --offline"
         )
     if target.claims is not None and target.claims.expires <= look.now and look.account is None:
-        hint = _renew(target) if target.made else _NEW_TOKEN
+        hint = new_token(target.made, target.email)
         raise RemoteUnusable(
             "remote-token-expired",
-            f"the token of {target.origin} expired on {target.claims.expires_text[:10]}",
+            f"{token_of(target.origin)} expired on {target.claims.expires_text[:10]}",
             hint=hint,
         )
     if target.token is None and target.login is None:
@@ -159,11 +193,6 @@ def _check_given(look: RemoteLook) -> None:
             "remote-login", f"the password of {target.email} is not given, and there is no terminal to ask on",
             hint=f"OWLCLAW_UP_REMOTE_PASSWORD=... {_UP}",
         )  # fmt: skip
-
-
-def _renew(target: RemoteTarget) -> str:
-    email = target.email or "EMAIL"
-    return f"OWLCLAW_UP_REMOTE_LOGIN={email} OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up (it makes a new one)"
 
 
 def _tenant(look: RemoteLook, settings: Settings) -> Tenant:
@@ -226,13 +255,13 @@ def _check_answers(look: RemoteLook) -> None:
         )  # fmt: skip
     if claims.server_url.rstrip("/") != url:
         raise RemoteUnusable(
-            "remote-token-other-server", f"the token of {target.origin} is for {claims.server_url}, and {url} refuses it",
+            "remote-token-other-server", f"{token_of(target.origin)} is for {claims.server_url}, and {url} refuses it",
             hint=f"a token of {url}; or leave out {_named(target, 'REST')} and {_named(target, 'gRPC')}: the token says "
             "where its server is", detail=said,
         )  # fmt: skip
     raise RemoteUnusable(
-        "remote-token-refused", f"{url} refuses the token of {target.origin}: revoked, or of another installation",
-        hint=_renew(target) if target.made else _NEW_TOKEN, detail=said,
+        "remote-token-refused", f"{url} refuses {token_of(target.origin)}: revoked, or of another installation",
+        hint=new_token(target.made, target.email), detail=said,
     )  # fmt: skip
 
 
@@ -258,11 +287,11 @@ def _no_way(look: RemoteLook, channel: str, reach: ReachLook, words: str) -> Rem
     if fault in _FAULTS:
         code, why, hint = _FAULTS[fault]
         host = value.value.rpartition(":")[0] if channel == "gRPC" else value.value
-        setting = _named(target, channel)
-        return RemoteUnusable(
-            code, f"{where} cannot be used: {why}", hint=hint.format(setting=setting, host=host, address=value.value),
-            detail=detail,
-        )  # fmt: skip
+        setting, shown = _named(target, channel), target.tls.certificate if target.tls else ""
+        hint = hint.format(setting=setting, host=host, address=value.value, shown=shown)
+        if fault.startswith("client-") and channel == "REST":
+            hint = f"have that server ask for none over REST, where hatchet-sdk shows none; or correct {setting}"
+        return RemoteUnusable(code, f"{where} cannot be used: {why}", hint=hint, detail=detail)
     if "unimplemented" in words.lower():
         return RemoteUnusable(
             "remote-engine-too-old", f"{where} is an engine too old for hatchet-sdk, or none of Hatchet's",

@@ -109,11 +109,13 @@ def carried(project_settings: Settings, ledger: Ledger) -> Settings:
     kept: dict[str, object] = {
         "remote_url": place.server_url,
         "remote_grpc": place.grpc_address,
-        "remote_tls": "tls" if place.tls else "none",
+        "remote_tls": place.tls.strategy if place.tls else "none",
         "remote_server_name": place.tls.server_name if place.tls else "",
     }
     if place.root_ca:
         kept["remote_ca_file"] = Path(place.root_ca)
+    if place.tls and place.tls.certificate:
+        kept |= {"remote_cert_file": Path(place.tls.certificate), "remote_key_file": Path(place.tls.key)}
     if claims is not None and not made:
         kept["remote_token"] = Secret(ledger.vault.token)
     changed = {

@@ -26,7 +26,13 @@ DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
 DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
 
 # Written in `remote` alone, where there is something to say.
-REMOTE_KEYS = ("HATCHET_CLIENT_TLS_ROOT_CA_FILE", "HATCHET_CLIENT_TLS_SERVER_NAME", "PGSSLROOTCERT")
+REMOTE_KEYS = (
+    "HATCHET_CLIENT_TLS_ROOT_CA_FILE",
+    "HATCHET_CLIENT_TLS_SERVER_NAME",
+    "HATCHET_CLIENT_TLS_CERT_FILE",
+    "HATCHET_CLIENT_TLS_KEY_FILE",
+    "PGSSLROOTCERT",
+)
 # What is written to the dotenv file; `env_names` gives them other names.
 ENV_KEYS = (
     "HATCHET_API_TOKEN",
@@ -295,10 +301,12 @@ class Settings:
     remote_url: Sourced[str] = _option("", _url, "REST and dashboard of that server; the token says it")
     remote_grpc: Sourced[str] = _option("", _address, "HOST:PORT of its gRPC; the token says it")
     remote_tls: Sourced[str] = _option(
-        "", _choice("", "tls", "none"), "whether gRPC is spoken over TLS; `tls` for what is not on loopback"
+        "", _choice("", "tls", "mtls", "none"), "how gRPC is spoken; `tls` for what is not on loopback"
     )
     remote_ca_file: Sourced[Path | None] = _option(None, _path, "root certificate of that server, as PEM")
     remote_server_name: Sourced[str] = _option("", _text, "name in its certificate, where that is another one")
+    remote_cert_file: Sourced[Path | None] = _option(None, _path, "certificate of this client for gRPC, as PEM: `mtls`")
+    remote_key_file: Sourced[Path | None] = _option(None, _path, "key of that certificate, as PEM")
     remote_login: Sourced[str] = _option("", _text, "e-mail of a login there that may make a token")
     remote_password: Sourced[Secret | None] = _option(None, _secret, "password of that login")
     remote_tenant: Sourced[str] = _option("", _text, "name or id of that login's tenant, where it has several")

@@ -63,8 +63,13 @@ def engine_key(number: int) -> str:
     return "engine" if number == 1 else f"engine.{number}"
 
 
-# The source of an engine that could be taken out of its image.
-FETCHED = "its image"
+# The sources of an engine that is not here yet, but in its image: in a Docker that answers, in one that is not running, in the
+# registry.
+IN_DOCKER, IN_STORE, IN_REGISTRY = (
+    "its image in Docker",
+    "its image in the store of a Docker that is not running",
+    "its image",
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class EngineBinaries:
     """A folder with Hatchet's three executables.
 
     Attributes:
-        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `FETCHED` for one that is not here yet.
+        source: where it was found: `OWLCLAW_UP_ENGINE_DIR`, `PATH`, `engine cache`; `IN_...` for one that is not here yet.
         version: what `hatchet-lite --version` says; of one that is not here yet, its image's tag.
         assets: folder of the dashboard's files, None where the engine came without.
     """
@@ -85,7 +90,7 @@ class EngineBinaries:
     @property
     def here(self) -> bool:
         """Whether it is on this machine already."""
-        return self.source != FETCHED
+        return self.source not in (IN_DOCKER, IN_STORE, IN_REGISTRY)
 
     @property
     def lite(self) -> Path:

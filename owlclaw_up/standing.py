@@ -43,8 +43,12 @@ def status(project: Project) -> Outcome:
             Service("token", "refused", "the engine does not accept the kept token; why: owlclaw-up token check")
         )
     env_path = project.root / project.settings.env_file.value
+    # What is wrong with a server elsewhere, no `up` mends.
+    ways = dict.fromkeys(("hatchet", "token"), "owlclaw-up doctor") if mode is Mode.REMOTE else {}
     findings = tuple(
-        Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, "owlclaw-up", "owlclaw-up") for s in bad
+        Finding(f"status.{s.id}", "fail", f"{s.id} is {s.state}", s.detail, way, way)
+        for s in bad
+        for way in [ways.get(s.id, "owlclaw-up")]
     ) + shadow_findings(found(facts.shadows) or EnvPlaces(), env_path)
     findings += _first_is_away(project, services)
     kept = state.ports

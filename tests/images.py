@@ -68,6 +68,16 @@ def engine_layers(folder: Path) -> list[bytes]:
     return [below, *binaries, layer({"static-assets/index.html": page, "static-assets/js/app.js": b"1"})]
 
 
+def unpacked(layer: bytes) -> bytes:
+    return gzip.decompress(layer) if layer.startswith(b"\x1f\x8b") else layer
+
+
+def config_of(layers: Sequence[bytes], machine: str = "amd64") -> bytes:
+    """An image's configuration; its digest is the image's id."""
+    ids = [digest_of(unpacked(one)) for one in layers]
+    return json.dumps({"architecture": machine, "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}}).encode()
+
+
 @dataclass
 class Publisher:
     """Puts images into a registry.
@@ -97,9 +107,7 @@ class Publisher:
 
     def image(self, repository: str, at: str, layers: Sequence[bytes], machine: str = "amd64") -> tuple[str, int]:
         """One platform's manifest; gives its digest and size."""
-        config = json.dumps(
-            {"architecture": machine, "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
-        ).encode()
+        config = config_of(layers, machine)
         described = [{"mediaType": LAYER, "digest": self.blob(repository, one), "size": len(one)} for one in layers]
         document = {
             "schemaVersion": 2, "mediaType": MANIFEST, "layers": described,
@@ -121,3 +129,65 @@ class Publisher:
         document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [attestation, *entries]}
         self.document(repository, tag, INDEX, document)
         return digests
+
+
+def saved(name: str, layers: Sequence[bytes], *, form: str = "classic", machine: str = "amd64") -> tuple[bytes, str]:
+    """An image as `docker save` writes it.
+
+    Args:
+        layers: packed or not.
+        form: `classic`; `layout`, the same with Docker 25 or newer; `containerd`, where that keeps Docker's images.
+
+    Returns:
+        The archive, and the image's id in that Docker.
+    """
+    config = config_of(layers, machine)
+    files: dict[str, Entry] = {}
+
+    def blob(data: bytes) -> str:
+        path = f"blobs/{digest_of(data).replace(':', '/')}"
+        files[path] = data
+        return path
+
+    if form == "classic":
+        where, paths = f"{digest_of(config)[7:]}.json", []
+        files[where] = config
+        first: dict[bytes, str] = {}
+        for number, one in enumerate(layers):
+            path = f"{number:064x}/layer.tar"
+            # One that is there already is a link.
+            files[path] = kind(tarfile.SYMTYPE, f"../{first[one]}") if one in first else unpacked(one)
+            first.setdefault(one, path)
+            paths.append(path)
+    else:
+        where = blob(config)
+        paths = [blob(one if form == "containerd" else unpacked(one)) for one in layers]
+    image = digest_of(config)
+    if form != "classic":
+        described = [{"mediaType": LAYER, "digest": f"sha256:{p[-64:]}", "size": len(files[p])} for p in paths]  # type: ignore[arg-type]
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2, "mediaType": MANIFEST, "layers": described,
+                "config": {"mediaType": CONFIG, "digest": image, "size": len(config)},
+            }
+        ).encode()  # fmt: skip
+        blob(manifest)
+        top, kind_of_top = manifest, MANIFEST
+        if form == "containerd":
+            here = {"mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest)}
+            # Of the other platforms only the names are there.
+            other = {"mediaType": MANIFEST, "digest": digest_of(b"elsewhere"), "size": 9}
+            entries = [
+                {**other, "platform": {"os": "linux", "architecture": "riscv64"}},
+                {**here, "platform": {"os": "linux", "architecture": machine}},
+            ]
+            top = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+            kind_of_top = INDEX
+            blob(top)
+            image = digest_of(top)
+        named = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+        entry = {"mediaType": kind_of_top, "digest": digest_of(top), "size": len(top), "annotations": named}
+        files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+        files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
+    files["manifest.json"] = json.dumps([{"Config": where, "RepoTags": [name], "Layers": paths}]).encode()
+    return layer(files, pack=False), image

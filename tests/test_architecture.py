@@ -27,7 +27,7 @@ NAME = PACKAGE.name
 GROUPS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "model": ("model", "report_values"),
-    "text": ("redaction", "token_claims", "dotenv_text", "grpc_words"),
+    "text": ("redaction", "token_claims", "dotenv_text.", "grpc_words"),
     "base": ("host.base", "host.docker_base", "host.remote_base", "host.image_names", "spec"),
     "logs": ("logs",),
     "settings": ("settings",),
@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "project",
         "last_up",
         "standing",
+        "ways_on",
         "environment",
         "databases",
         "database_status",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from owlclaw_up.errors import UpError
+from owlclaw_up.errors import RemoteUnusable, UpError
 from owlclaw_up.facts import Facts
 from owlclaw_up.model import Decision, Finding, Mode, PlannedStep
 from owlclaw_up.modes import MODES
@@ -97,6 +97,11 @@ class Evidence:
     planned: tuple[PlannedStep, ...]
     error: UpError | None
     now: float
+
+    @property
+    def refused_elsewhere(self) -> bool:
+        """Whether an `up` would end at a server elsewhere, which nothing of ours mends."""
+        return isinstance(self.error, RemoteUnusable)
 
     @property
     def with_docker(self) -> bool:
@@ -194,9 +199,8 @@ def examine(
     levels = {name: _worst(looks) for name, looks in seen.items() if looks}
     causes = _causes(wanted, levels, evidence.facts.broken)
     by_id = {check.id: check for check in wanted}
-    # What is only worth knowing is left as it is, unless it was asked for by its name.
     told = [
-        (name, s if s.level != "info" or name in only else dataclasses.replace(s, fix=None))
+        (name, s if _may_mend(s, evidence, asked=name in only) else dataclasses.replace(s, fix=None))
         for name, looks in seen.items()
         for s in looks
     ]
@@ -226,6 +230,16 @@ def _look(check: Check, evidence: Evidence, stopped_by: str) -> tuple[Seen, ...]
         same = next((s.fix for s in seen if s.fix), None)
         return (of_error(evidence.error, same), *(s for s in seen if s.level not in ("fail", "ok")))
     return seen
+
+
+def _may_mend(seen: Seen, evidence: Evidence, *, asked: bool) -> bool:
+    """Whether its fix is one to be done.
+
+    Args:
+        asked: by its name. Else what is only worth knowing is left as it is.
+    """
+    hopeless = seen.fix is not None and seen.fix.up and evidence.refused_elsewhere
+    return (seen.level != "info" or asked) and not hopeless
 
 
 def _worst(looks: Sequence[Seen]) -> str:

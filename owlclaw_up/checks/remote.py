@@ -8,6 +8,7 @@ from owlclaw_up.checks.base import UP, Check, Evidence, Look, Seen, of_error, ok
 from owlclaw_up.checks.preconditions import check_of
 from owlclaw_up.checks.token import findings_of, seen_of
 from owlclaw_up.errors import RemoteUnusable
+from owlclaw_up.facts.remote import token_of
 from owlclaw_up.model import Mode, found
 from owlclaw_up.remote_design import remote_engine, remote_findings
 from owlclaw_up.spec import RemoteEngine
@@ -28,11 +29,12 @@ def _reach(engine: RemoteEngine) -> str:
 
 
 def _tls(engine: RemoteEngine) -> str:
-    return f"gRPC speaks {'TLS' if engine.tls else 'plain text'}, as programs do"
+    shown = ", with a certificate of the client," if engine.tls and engine.tls.certificate else ","
+    return f"gRPC speaks {'TLS' if engine.tls else 'plain text'}{shown} as programs do"
 
 
 def _token(engine: RemoteEngine) -> str:
-    return f"it takes the token of {engine.origin}" if engine.token else "a login makes a token there"
+    return f"it takes {token_of(engine.origin)}" if engine.token else "a login makes a token there"
 
 
 def _version(engine: RemoteEngine) -> str:
@@ -76,15 +78,21 @@ CHECKS: tuple[Check, ...] = (
         ("network.names",), fixable=True,
     ),
     Check(
-        "remote.tls", "TLS is spoken with the server elsewhere as it speaks it", "`WRONG_VERSION_NUMBER`, `CERTIFICATE_VERIFY_FAILED`",
-        "plain text where TLS is wanted or the reverse, or a certificate of a root or a name that is not expected",
-        "no call gets through", "OWLCLAW_UP_REMOTE_TLS, OWLCLAW_UP_REMOTE_CA_FILE or OWLCLAW_UP_REMOTE_SERVER_NAME",
+        "remote.tls", "TLS is spoken with the server elsewhere as it speaks it", "`WRONG_VERSION_NUMBER`, `CERTIFICATE_VERIFY_FAILED`, `CERTIFICATE_REQUIRED`",
+        "plain text where TLS is wanted or the reverse; a certificate of a root or a name that is not expected; none of the client's where one is demanded",
+        "no call gets through",
+        "OWLCLAW_UP_REMOTE_TLS, OWLCLAW_UP_REMOTE_CA_FILE, OWLCLAW_UP_REMOTE_SERVER_NAME, or OWLCLAW_UP_REMOTE_CERT_FILE with OWLCLAW_UP_REMOTE_KEY_FILE",
         _speaks("remote.tls"), _PROBES, ("remote.reach",), fixable=True,
     ),
     Check(
         "remote.plain", "what goes to the server elsewhere is encrypted", "nothing",
         "that server speaks plain text over a network", "everybody on the way can read the token, and what tasks are given",
         "have that server speak TLS", _warns("remote.plain", "over TLS, or to this machine alone"), ("remote",),
+    ),
+    Check(
+        "remote.key-rights", "nobody else may read the key of the client's certificate", "nothing",
+        "it was copied with the rights that new files have", "who has that key can show the certificate of this client",
+        "chmod 600 KEY", _warns("remote.key-rights", "its owner alone reads it, or there is none"), ("remote",),
     ),
     Check(
         "remote.token", "the server elsewhere takes the token, or the login that makes one", "`invalid auth token`, HTTP 403",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from owlclaw_up.facts.tokens import EngineSight, TokenFacts, TokenUse
 from owlclaw_up.model import Absent, Finding, Found, Unknown, found
+from owlclaw_up.remote_design import new_token
 from owlclaw_up.token_claims import renewal_due
 
 # An engine whose clock is as close as this takes a new token; HTTP tells its time in whole seconds.
@@ -36,7 +37,7 @@ def _of_one(use: TokenUse, facts: TokenFacts) -> list[Finding]:
     place = use.places[0]
     # Two keys of one file may hold two tokens.
     where = f"{place.key} in {place.where}" if len(facts.uses) > 1 else f"in {place.where}"
-    mend = _mend(use)
+    mend = _mend(use, facts.engine)
     if not use.token:
         empty = _fault("token.none", f"the token {where} is empty", "a program takes the empty one", mend)
         return [empty] if use.shadow else []
@@ -62,10 +63,10 @@ def _of_one(use: TokenUse, facts: TokenFacts) -> list[Finding]:
     return findings
 
 
-def _mend(use: TokenUse) -> str:
+def _mend(use: TokenUse, engine: EngineSight) -> str:
     """What to do about a token that is no good: away with one that shadows, a new one for ours."""
     if not use.shadow:
-        return _AGAIN
+        return new_token(engine.made, engine.email) if engine.elsewhere and not engine.login else _AGAIN
     place = use.places[0]
     return f"unset {place.key}" if place.line is None else f"remove line {place.line} of {place.where}"
 
@@ -82,7 +83,7 @@ def _fault(code: str, title: str, detail: str, mend: str, hint: str = "") -> Fin
 
 def _by_claims(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
     """What the token says of itself, and that the engine takes no such one, whatever its state."""
-    claims, engine, mend = use.claims, facts.engine, _mend(use)
+    claims, engine, mend = use.claims, facts.engine, _mend(use, facts.engine)
     assert claims is not None
     findings = []
     if claims.expires <= _engine_now(use, facts):
@@ -100,7 +101,7 @@ def _by_claims(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
 
 def _by_record(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
     """What the engine's database says of it, where we can read that."""
-    claims, mend = use.claims, _mend(use)
+    claims, mend = use.claims, _mend(use, facts.engine)
     assert claims is not None
     if isinstance(use.row, Absent) and not isinstance(facts.engine.tenant_known, Unknown):
         gone = facts.engine.tenant_known == Found(False)
@@ -156,7 +157,7 @@ def _by_asking(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:
 
 def _refused(use: TokenUse, facts: TokenFacts, where: str) -> Finding:
     """It fits, as far as can be seen, and is refused all the same."""
-    claims, mend = use.claims, _mend(use)
+    claims, mend = use.claims, _mend(use, facts.engine)
     assert claims is not None
     behind = claims.issued - _engine_now(use, facts)
     if behind > _CLOCK_SECONDS:
@@ -165,6 +166,9 @@ def _refused(use: TokenUse, facts: TokenFacts, where: str) -> Finding:
             "it refuses a token from the future; a virtual machine's clock stands still while the laptop sleeps",
             "set that clock right, or start that machine (Docker Desktop, Colima, WSL) again",
         )  # fmt: skip
+    if facts.engine.elsewhere:
+        title = f"{facts.engine.server_url} refuses the token {where}"
+        return _fault("token.refused", title, "it was revoked, or is another installation's", mend)
     if isinstance(use.row, Unknown):
         title = f"the engine refuses the token {where}, and its database could not be asked why"
         return _fault("token.refused", title, use.row.why.splitlines()[0] if use.row.why else "", mend)

@@ -53,7 +53,7 @@ def engine_pull(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """Take the engine out of its pinned image, without Docker, into the user's cache."""
+    """Take the engine out of its pinned image, from Docker or the registry, into the user's cache."""
     from owlclaw_up.cli.show import pull_engine
 
     ui = Ui("engine pull", as_json, quiet, verbose, no_color)

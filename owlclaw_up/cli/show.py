@@ -180,9 +180,16 @@ def pull_engine(ui: Ui, project: Project, listener: Listener) -> Outcome:
     engine = pulled.engine
     if not ui.json and not ui.quiet:
         print(f"{engine.version} {'is now' if pulled.new else 'was already'} in {engine.directory}")
-        print(f"{'dashboard included' if engine.assets else 'without a dashboard'}; {pulled.digest}")
+        by = {"registry": "from the registry", "docker": "out of Docker", "docker-store": "out of Docker's store"}
+        parts = (
+            by.get(pulled.source, ""),
+            "dashboard included" if engine.assets else "without a dashboard",
+            pulled.digest,
+        )
+        print("; ".join(filter(None, parts)))
     data = {
         "version": engine.version, "directory": str(engine.directory), "new": pulled.new, "image": fetch.image,
-        "digest": pulled.digest, "dashboard": engine.assets is not None,
+        "digest": pulled.digest, "dashboard": engine.assets is not None, "source": pulled.source,
+        "image_id": pulled.image_id,
     }  # fmt: skip
     return Outcome("engine pull", "ok", 0, data=data)

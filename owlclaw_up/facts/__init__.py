@@ -198,7 +198,7 @@ def _probes(
     return {
         "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
-        "engines": lambda: Found(tuple(find_engines(host, settings, ledger))),
+        "engines": lambda: Found(tuple(find_engines(host, settings, ledger, docker))),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,
         "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),

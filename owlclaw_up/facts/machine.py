@@ -9,24 +9,26 @@ import re
 import shutil
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import running_engine, wanted_engines
-from owlclaw_up.facts.values import PlatformLook, PortChoice, SdkLook
+from owlclaw_up.facts.values import DockerFacts, PlatformLook, PortChoice, SdkLook
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
+from owlclaw_up.host.docker_engines import answering
+from owlclaw_up.host.docker_images import look_in_docker
 from owlclaw_up.host.embedded import find_binaries
 from owlclaw_up.host.image_names import leaves_machine, on_mirror
 from owlclaw_up.host.local import available_memory, look_at_port, port_owners
 from owlclaw_up.host.machine import Host
-from owlclaw_up.model import Absent, Fact, Found
+from owlclaw_up.model import Absent, Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import FETCHED, EngineBinaries, PostgresBinaries, engine_key
+from owlclaw_up.spec import IN_DOCKER, IN_REGISTRY, IN_STORE, EngineBinaries, PostgresBinaries, engine_key
 
 DEFAULT_PORTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 # Nobody types these; only an engine that runs on this machine's network needs them.
@@ -37,6 +39,8 @@ _PORT_RANGE = 200
 _FELLOW_PURPOSES = ("grpc", "dashboard", *INNER_PORTS)
 FELLOW_PORTS = range(21500, 31700)
 _FELLOW_STEP, _FELLOW_PLACES = 40, 250
+# Seconds that Docker may take to say whether it has the engine's image.
+_DOCKER_SECONDS = 5.0
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -139,22 +143,44 @@ def _purposes_in_use(host: Host, ledger: Ledger) -> set[str]:
     return ours
 
 
-def find_engines(host: Host, settings: Settings, ledger: Ledger) -> list[EngineBinaries | engines.EngineRefused]:
-    """Engines at hand; where there is none, the one that could be fetched comes last."""
+def find_engines(
+    host: Host, settings: Settings, ledger: Ledger, docker: Callable[[], Fact[DockerFacts]]
+) -> list[EngineBinaries | engines.EngineRefused]:
+    """Engines at hand; where there is none, the one that could be taken out of its image comes last.
+
+    Args:
+        docker: asked only where that image is looked for.
+    """
     kept = ledger.recall("engine").get("directory")
     named = settings.engine_dir.value
     looked = engines.find(named, Path(kept) if kept else None, host.environ, host.processes)
-    image = on_mirror(settings.hatchet_image.value, settings.registry_mirror.value)
     at_hand = any(isinstance(engine, EngineBinaries) for engine in looked)
-    if (
-        named is None
-        and not at_hand
-        and engines.image_machine()
-        and not (settings.offline.value and leaves_machine(image))
-    ):
+    source = "" if named is not None or at_hand else _image_source(host, settings, docker)
+    if source:
         version = settings.hatchet_image.value.rpartition(":")[2]
-        looked.append(EngineBinaries(engines.cache_dir(), FETCHED, version, None))
+        looked.append(EngineBinaries(engines.cache_dir(), source, version, None))
     return looked
+
+
+def _image_source(host: Host, settings: Settings, docker: Callable[[], Fact[DockerFacts]]) -> str:
+    """Where the engine's image would come from; empty where it cannot be had, or its engine does not run here."""
+    machine, image = engines.image_machine(), settings.hatchet_image.value
+    if not machine:
+        return ""
+    # An engine that hangs is not waited for as long as everything else.
+    seen = ask({"docker": docker}, _DOCKER_SECONDS).get("docker")
+    if isinstance(seen, Found):
+        here = look_in_docker(image, machine, host.environ, Found(seen.value.look.address))
+    elif seen is not None:
+        # Without compose, or too old for containers of ours, it has images all the same.
+        answers = answering(host.environ) if seen.kind in ("compose", "old") else seen
+        here = look_in_docker(image, machine, host.environ, answers)
+    else:
+        here = Unknown("Docker does not answer in time")
+    if isinstance(here, Found):
+        return IN_DOCKER if here.value.source == "docker" else IN_STORE
+    barred = settings.offline.value and leaves_machine(on_mirror(image, settings.registry_mirror.value))
+    return "" if barred else IN_REGISTRY
 
 
 def look_for_binaries(host: Host, ledger: Ledger) -> Fact[tuple[PostgresBinaries, ...]]:

@@ -47,5 +47,6 @@ def kept_remote(ledger: Ledger) -> EnginePlace | None:
     if not kept.get("grpc_address"):
         return None
     root_ca = str(kept.get("root_ca", ""))
-    tls = Tls(root_ca, kept.get("server_name", "")) if kept.get("tls") else None
+    files = kept.get("cert_file", ""), kept.get("key_file", "")
+    tls = Tls(root_ca, kept.get("server_name", ""), *files) if kept.get("tls") else None
     return EnginePlace(kept["server_url"], kept["grpc_address"], kept["tenant"], tls, root_ca, elsewhere=True)

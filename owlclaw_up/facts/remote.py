@@ -20,7 +20,7 @@ from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import GrpcLook, RestLook, Tls, on_this_machine
 from owlclaw_up.host.machine import Host
-from owlclaw_up.host.remote_base import ReachLook
+from owlclaw_up.host.remote_base import CertificateLook, ReachLook
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings, Sourced
@@ -30,6 +30,11 @@ from owlclaw_up.token_claims import Claims, decode, is_placeholder, renewal_due
 # Receipts of the tokens that we made by a login.
 TOKEN = "remote-token"  # noqa: S105 - a kind of receipt
 KEPT = "kept by owlclaw-up"
+
+
+def token_of(origin: str) -> str:
+    """A token with the place it comes from, for the reader."""
+    return f"the token {origin}" if origin == KEPT else f"the token of {origin}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger, *, brief: boo
         return Absent("it is used only when asked for: it wants a server of yours", "owlclaw-up --mode remote")
     target, now = resolve(host, settings, ledger), host.clock.now()
     url, address, claims = target.server_url.value, target.grpc_address.value, target.claims
-    if not url or not address or malformed(target) or (target.token is not None and claims is None):
+    hopeless = not url or not address or malformed(target) or (target.token is not None and claims is None)
+    if hopeless or (target.certificate and target.certificate.trouble):
         return Found(RemoteLook(target, now))
     if settings.offline.value and not (_is_here(url) and on_this_machine(address.rpartition(":")[0].strip("[]"))):
         return Found(RemoteLook(target, now, offline=True))
@@ -65,8 +71,11 @@ def look_at_remote(host: Host, settings: Settings, ledger: Ledger, *, brief: boo
     )
     (grpc, grpc_reach), (rest, rest_reach) = answers["grpc"], answers["rest"]
     account, version = None, ""
-    refused = grpc is not None and grpc.state == "refused-token"
-    if target.login and (target.token is None or ((due or refused or _expired(claims, now)) and target.made)):
+    useless = (grpc is not None and grpc.state == "refused-token") or _expired(claims, now)
+    # A token that was given is not renewed; one that is kept and no good any more gives way to a login.
+    if target.login and (
+        target.token is None or (due and target.made) or (useless and (target.made or target.origin == KEPT))
+    ):
         account = host.remote.account(url, target.root_ca, target.login.email, target.login.password)
         if account.state == "unavailable" and rest_reach is None:
             rest_reach = host.remote.reach_rest(url, target.root_ca, patience.reach)
@@ -170,20 +179,48 @@ def resolve(host: Host, settings: Settings, ledger: Ledger) -> RemoteTarget:
         claims.grpc_address if claims else "",
     )  # fmt: skip
     same = kept if kept is not None and kept.grpc_address == grpc.value else None
-    given_ca = settings.remote_ca_file.value or Path(place.values.get("HATCHET_CLIENT_TLS_ROOT_CA_FILE") or "")
-    root_ca = "" if given_ca == Path() else str((ledger.project / given_ca).absolute())
-    root_ca = root_ca or (same.root_ca if same else "")
+    before = (same.tls if same else None) or Tls()
+
+    def file(setting: Sourced[Path | None], key: str, of_kept: str) -> str:
+        given = setting.value or Path(place.values.get(key) or "")
+        return of_kept if given == Path() else str((ledger.project / given).absolute())
+
+    root_ca = file(settings.remote_ca_file, "HATCHET_CLIENT_TLS_ROOT_CA_FILE", same.root_ca if same else "")
     name = settings.remote_server_name.value or place.values.get("HATCHET_CLIENT_TLS_SERVER_NAME", "")
-    name = name or (same.tls.server_name if same and same.tls else "")
+    name = name or before.server_name
     strategy, tls_from = _strategy(settings, place, grpc.value)
-    if same is not None and not settings.remote_tls.value and tls_from == "default":
-        strategy, tls_from = ("tls" if same.tls else "none"), KEPT
-    made = bool(claims and ledger.receipts(TOKEN, id=claims.token_id))
+    if same is not None and tls_from == "default":
+        strategy, tls_from = (same.tls.strategy if same.tls else "none"), KEPT
+    certificate, shown, key = None, "", ""
+    if strategy == "mtls":
+        shown = file(settings.remote_cert_file, "HATCHET_CLIENT_TLS_CERT_FILE", before.certificate)
+        key = file(settings.remote_key_file, "HATCHET_CLIENT_TLS_KEY_FILE", before.key)
+        certificate = _look_at_certificate(host, shown, key, root_ca)
+    made = made_by_login(ledger, claims)
     return RemoteTarget(
         Secret(place.text) if place.text else None, place.origin, made, claims, place.trouble,
-        Sourced(url.value.rstrip("/"), url.source, url.origin), grpc, Tls(root_ca, name) if strategy == "tls" else None,
-        tls_from, root_ca, settings.remote_login.value, given_login(settings),
+        Sourced(url.value.rstrip("/"), url.source, url.origin), grpc,
+        None if strategy == "none" else Tls(root_ca, name, shown, key), tls_from, root_ca, settings.remote_login.value,
+        given_login(settings), certificate,
     )  # fmt: skip
+
+
+def _look_at_certificate(host: Host, certificate: str, key: str, root_ca: str) -> CertificateLook:
+    """Whether hatchet-sdk could show that certificate: it wants all three files, and none by itself."""
+    wanted = (
+        (certificate, "remote_cert_file, the certificate"),
+        (key, "remote_key_file, its key"),
+        (root_ca, "remote_ca_file, the root of the server's own certificate"),
+    )
+    missing = [what for file, what in wanted if not file]
+    if missing:
+        return CertificateLook(f"mtls wants three files, and this is not given: {'; '.join(missing)}")
+    return host.remote.certificate(certificate, key)
+
+
+def made_by_login(ledger: Ledger, claims: Claims | None) -> bool:
+    """Whether a token is one that we had made there."""
+    return claims is not None and bool(ledger.receipts(TOKEN, id=claims.token_id))
 
 
 def given_login(settings: Settings) -> RemoteLogin | None:
@@ -193,12 +230,15 @@ def given_login(settings: Settings) -> RemoteLogin | None:
 
 
 def _strategy(settings: Settings, place: _Place, address: str) -> tuple[str, str]:
-    """`tls` or `none`, and what says so. Nobody's token goes over a network in plain text unless told to."""
+    """`tls`, `mtls` or `none`, and what says so. Nobody's token goes over a network in plain text unless told to."""
     if settings.remote_tls.value:
         return settings.remote_tls.value, settings.remote_tls.origin
     said = place.values.get("HATCHET_CLIENT_TLS_STRATEGY", "").lower()
-    if said in ("tls", "none"):
+    if said in ("tls", "mtls", "none"):
         return said, f"HATCHET_CLIENT_TLS_STRATEGY in {place.origin}"
+    for given in (settings.remote_cert_file, settings.remote_key_file):
+        if given.value is not None:
+            return "mtls", given.origin
     return ("none" if on_this_machine(address.rpartition(":")[0].strip("[]")) else "tls"), "default"
 
 
@@ -240,6 +280,7 @@ def _of_sdk(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, st
     keys = [
         "HATCHET_CLIENT_TOKEN", "HATCHET_API_TOKEN", "HATCHET_CLIENT_SERVER_URL", "HATCHET_CLIENT_HOST_PORT",
         "HATCHET_CLIENT_TLS_STRATEGY", "HATCHET_CLIENT_TLS_ROOT_CA_FILE", "HATCHET_CLIENT_TLS_SERVER_NAME",
+        "HATCHET_CLIENT_TLS_CERT_FILE", "HATCHET_CLIENT_TLS_KEY_FILE",
     ]  # fmt: skip
     return {key: values[names.get(key, key)].strip() for key in keys if values.get(names.get(key, key), "").strip()}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from owlclaw_up.facts.dotenv import look_for_shadows, meant
 from owlclaw_up.facts.place import EnginePlace, engine_place
+from owlclaw_up.facts.remote import given_login, made_by_login
 from owlclaw_up.facts.servers import hatchet_login
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import look_at_engine
@@ -42,6 +43,7 @@ class Dials:
         tls: whether gRPC is spoken over TLS.
         root_ca: file of the only root certificate that is trusted; empty for the usual ones.
         server_name: the name that the certificate must have; the host's own where empty.
+        certificate, key: files of the client's own certificate; empty where none is shown.
     """
 
     host_port: str
@@ -49,6 +51,8 @@ class Dials:
     tls: bool
     root_ca: str = ""
     server_name: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,9 @@ class EngineSight:
         reaches_database: what it says of that itself; None where it says nothing.
         tenant_known: whether the environment's tenant is in its database, as our own login sees it.
         elsewhere: whether it runs on a server that is not ours.
+        made: whether the kept token is one that a login made there.
+        email: of a login there that is given; empty where none is.
+        login: whether its password is given, too, so that the next `up` may have it make a token.
     """
 
     tenant: str
@@ -91,6 +98,9 @@ class EngineSight:
     reaches_database: bool | None
     tenant_known: Fact[bool]
     elsewhere: bool = False
+    made: bool = False
+    email: str = ""
+    login: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,10 +148,11 @@ def dials(places: EnvPlaces, names: Mapping[str, str]) -> Dials:
         return next((p.value.reveal().strip() for p in [*winning, *own]), "")
 
     # hatchet-sdk speaks TLS where nothing tells it otherwise.
-    plain = value("HATCHET_CLIENT_TLS_STRATEGY").lower() == "none"
+    strategy = value("HATCHET_CLIENT_TLS_STRATEGY").lower()
+    shown = [value(f"HATCHET_CLIENT_TLS_{what}_FILE") for what in ("CERT", "KEY") if strategy == "mtls"]
     return Dials(
-        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), not plain,
-        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"),
+        value("HATCHET_CLIENT_HOST_PORT"), value("HATCHET_CLIENT_SERVER_URL"), strategy != "none",
+        value("HATCHET_CLIENT_TLS_ROOT_CA_FILE"), value("HATCHET_CLIENT_TLS_SERVER_NAME"), *shown,
     )  # fmt: skip
 
 
@@ -201,6 +212,7 @@ def look_at_tokens(
     engine = EngineSight(
         place.tenant, _identity(place, ledger), place.grpc_address,
         "ready" if ready else "stopped" if stopped else "not ready", says, _reaches_database(api), tenant, place.elsewhere,
+        made_by_login(ledger, decode(ledger.vault.token)), settings.remote_login.value, given_login(settings) is not None,
     )  # fmt: skip
     lifetime = settings.token_lifetime.value * 3600.0
     return TokenFacts(uses, Secret(ledger.vault.token), where, engine, host.clock.now(), lifetime)
@@ -213,7 +225,8 @@ def _identity(place: EnginePlace, ledger: Ledger) -> str:
 
 
 def _grpc(host: Host, where: Dials, claims: Claims, token: Secret, seconds: float) -> Callable[[], GrpcLook]:
-    address, tls = where.host_port or claims.grpc_address, Tls(where.root_ca, where.server_name) if where.tls else None
+    address = where.host_port or claims.grpc_address
+    tls = Tls(where.root_ca, where.server_name, where.certificate, where.key) if where.tls else None
     return lambda: host.hatchet.grpc_version(address, token, seconds, tls=tls)
 
 

@@ -22,7 +22,7 @@ from owlclaw_up.host.base import (
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, ImageLook
 from owlclaw_up.host.migrations import MigrationsLook
 from owlclaw_up.host.names import Resolved
-from owlclaw_up.host.remote_base import AccountLook, ReachLook
+from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook
 from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.settings import Sourced
@@ -258,6 +258,7 @@ class RemoteTarget:
         tls: how TLS is expected over gRPC; None for plain text.
         tls_from: what says so.
         email: of a login, with or without a password.
+        certificate: the client's own, by its files; None where none is to be shown.
     """
 
     token: Secret | None
@@ -272,6 +273,7 @@ class RemoteTarget:
     root_ca: str
     email: str
     login: RemoteLogin | None
+    certificate: CertificateLook | None = None
 
 
 @dataclass(frozen=True)

@@ -382,10 +382,18 @@ class Tls:
     Attributes:
         root_ca: file of the only root certificate that is trusted; the usual ones where empty.
         server_name: the name that the certificate must have; the host's own where empty. Of gRPC alone.
+        certificate, key: files of the client's own, which it shows over gRPC alone; both or none.
     """
 
     root_ca: str = ""
     server_name: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def strategy(self) -> str:
+        """As `HATCHET_CLIENT_TLS_STRATEGY` has it."""
+        return "mtls" if self.certificate else "tls"
 
 
 @dataclass(frozen=True)

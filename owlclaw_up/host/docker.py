@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _TIMEOUT = 20
+# Seconds without a byte: an engine may lay the whole archive out on its disk before it sends the first one.
+_SAVE = 300
+_CHUNK = 1 << 20
 
 
 class DockerEngine:
@@ -71,7 +74,31 @@ class DockerEngine:
                 seen = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except docker.errors.NotFound:
                 return None
-        return ImageLook(seen["Id"], str(seen.get("Architecture", "")), tuple(seen.get("RepoDigests") or ()))
+        return ImageLook(
+            seen["Id"], str(seen.get("Architecture", "")), tuple(seen.get("RepoDigests") or ()),
+            int(seen.get("Size") or 0),
+        )  # fmt: skip
+
+    def save(self, reference: str, file: Path, progress: Callable[[int], None]) -> None:
+        """Write an image into an archive, as `docker save` does.
+
+        Args:
+            file: made anew.
+            progress: told the bytes that have come.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        done = 0
+        with (
+            self._translated(f"save image {reference}"),
+            contextlib.closing(self._connect(_SAVE)) as client,
+            file.open("wb") as archive,
+        ):
+            for chunk in client.get_image(reference, chunk_size=_CHUNK):
+                archive.write(chunk)
+                done += len(chunk)
+                progress(done)
 
     def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None:
         """Pull an image, once; layers that are here are not fetched again.

@@ -64,11 +64,13 @@ class ImageLook:
 
     Attributes:
         digests: `name@sha256:...` as registries know it; none for an image that was built or loaded here.
+        size: of its layers, in bytes.
     """
 
     id: str
     architecture: str
     digests: tuple[str, ...] = ()
+    size: int = 0
 
     @property
     def digest(self) -> str:
@@ -128,6 +130,7 @@ class Docker(Protocol):
 
     def image(self, reference: str) -> ImageLook | None: ...
     def pull(self, reference: str, source: str, progress: Callable[[int, int], None]) -> None: ...
+    def save(self, reference: str, file: Path, progress: Callable[[int], None]) -> None: ...
     def containers(self, project: str) -> dict[str, ContainerLook]: ...
     def container(self, name: str) -> ContainerLook | None: ...
     def labelled(self, *labels: str) -> list[ContainerLook]: ...

@@ -84,13 +84,9 @@ def look(environ: Mapping[str, str], processes: Processes, known: Compose | None
     """
     given = environ.get("DOCKER_HOST", "")
     if given and not _local(given):
-        return Unknown(
-            f"DOCKER_HOST names an engine on another machine ({_host(given)}), whose ports are not this one's",
-            "unset DOCKER_HOST",
-            "elsewhere",
-        )
+        return _elsewhere(given)
     silent: list[tuple[Candidate, _Silent]] = []
-    for candidate in [Candidate(given, "DOCKER_HOST")] if given else candidates(environ):
+    for candidate in candidates(environ):
         try:
             return _ask(candidate, environ, processes, known)
         except _Silent as nobody:
@@ -98,8 +94,35 @@ def look(environ: Mapping[str, str], processes: Processes, known: Compose | None
     return _none_answers(silent, given, environ)
 
 
+def answering(environ: Mapping[str, str]) -> Fact[str]:
+    """The address of the first engine of this machine that answers, whatever its age, with or without a compose."""
+    given = environ.get("DOCKER_HOST", "")
+    if given and not _local(given):
+        return _elsewhere(given)
+    silent: list[tuple[Candidate, _Silent]] = []
+    for candidate in candidates(environ):
+        try:
+            _knock(candidate.address)
+            _question(candidate)
+        except _Silent as nobody:
+            silent.append((candidate, nobody))
+        else:
+            return Found(candidate.address)
+    return _none_answers(silent, given, environ)
+
+
+def _elsewhere(address: str) -> Unknown:
+    return Unknown(
+        f"DOCKER_HOST names an engine on another machine ({_host(address)}), whose ports are not this one's",
+        "unset DOCKER_HOST",
+        "elsewhere",
+    )
+
+
 def candidates(environ: Mapping[str, str]) -> list[Candidate]:
-    """Where an engine may answer: the context in use, then the usual sockets of this platform."""
+    """Where an engine may answer: where DOCKER_HOST says, else the context in use, then the usual sockets of this platform."""
+    if environ.get("DOCKER_HOST"):
+        return [Candidate(environ["DOCKER_HOST"], "DOCKER_HOST")]
     found = []
     name, address = current_context(environ)
     if address and _local(address):
@@ -258,7 +281,7 @@ def _of_this_machine(address: str) -> bool:
     return True
 
 
-def _none_answers(silent: list[tuple[Candidate, _Silent]], given: str, environ: Mapping[str, str]) -> Fact[DockerLook]:
+def _none_answers(silent: list[tuple[Candidate, _Silent]], given: str, environ: Mapping[str, str]) -> Absent | Unknown:
     system = _platform()
     for candidate, nobody in silent:
         if nobody.kind == "permission":

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +33,8 @@ _COMPANIONS = Path(__file__).parent.parent / "data" / "postgres"
 _EXTENSION_PATH_SINCE = 18
 _MIN_MAJOR = 14
 _OURS = "# owlclaw-up: Docker's bridge"
+# PostgreSQL goes on without an address that it cannot have, as long as there is another one.
+_LOST = re.compile(r'could not bind IPv[46] address "([^"]+)": Address already in use')
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,15 @@ class EmbeddedServers:
             return None
         return ProcessId(pid, started), port
 
+    def listens(self, data: Path) -> bool:
+        """Whether the server of a data directory listens anywhere yet, as `postmaster.pid` tells."""
+        try:
+            lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return False
+        # The sixth line is the first address that it could have: src/include/utils/pidfile.h.
+        return len(lines) > 5 and bool(lines[5].strip())
+
     def stop(self, process: ProcessId) -> str:
         """Fast shutdown: sessions are ended, data is safe."""
         return self.processes.stop(process, signal=signal.SIGINT, timeout=20)
@@ -296,6 +308,15 @@ class EmbeddedServers:
 
 class _Unreachable(Exception):
     """A candidate place does not work."""
+
+
+def lost_address(lines: Sequence[str]) -> str:
+    """The address of its own that somebody else had when a server began to listen; empty where it got them all.
+
+    Args:
+        lines: its log since its start.
+    """
+    return next((match[1] for line in lines if (match := _LOST.search(line))), "")
 
 
 def checkout_name(project: Path) -> str:

@@ -1,12 +1,13 @@
 """Hatchet's engine out of the layers of its image: three static binaries and the dashboard's files, and nothing else.
 
-In: layers as files, from the bottom to the top. Out: a folder. An archive that tries to write anywhere else, or more than an
-engine can be, is refused as a whole. The layout of the image: hatchet, build/package/lite.dockerfile.
+In: layers as streams, from the bottom to the top. Out: a folder. An archive that is not what its digest says, that tries to write
+anywhere else, or more than an engine can be, is refused as a whole. The layout of the image: hatchet, build/package/lite.dockerfile.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 import tarfile
 import zlib
@@ -15,19 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from owlclaw_up.host.engines import ASSETS, BINARIES
+from owlclaw_up.host.held_image import HeldLayer, ImageUnfit
 
 # What a layer may unpack to, what one file of the engine may be, and how many files a layer may have.
 LAYER_BYTES, FILE_BYTES, MEMBERS = 4 << 30, 1 << 30, 500_000
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _CHUNK = 1 << 20
-
-
-class UnsafeImage(Exception):
-    """An archive that is not what it should be; its text says what was found."""
-
-
-class BrokenLayer(Exception):
-    """An archive that ends in the middle, or is none."""
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -38,26 +33,35 @@ class Unpacked:
     files: int
 
 
-def unpack(layers: Sequence[Path], folder: Path, say: Callable[[str], None] = lambda text: None) -> Unpacked:
+def unpack(layers: Sequence[HeldLayer], folder: Path, say: Callable[[str], None] = lambda text: None) -> Unpacked:
     """Lay the layers one over the other, as far as they are the engine's.
 
     Args:
-        folder: empty; written to nowhere else.
+        folder: empty; written to nowhere else, and worth nothing where this raises.
 
     Raises:
-        UnsafeImage: a name, link, device or size that no engine's image has.
-        BrokenLayer: an archive that cannot be read.
+        ImageUnfit: a name, link, device or size that no engine's image has (`unsafe`), an archive that cannot be read or is not
+            the one that was promised (`broken`), or one that is packed in another way than with gzip (`other`).
         OSError: the folder cannot be written to.
     """
     for number, layer in enumerate(layers, 1):
         say(f"unpacking layer {number} of {len(layers)}")
         try:
-            with layer.open("rb") as packed, gzip.open(packed) as stream:
-                _lay(_Limited(stream.read), folder)
+            with layer.open() as packed:
+                head = packed.peek(len(_ZSTD))
+                if head.startswith(_ZSTD):
+                    raise ImageUnfit("other", f"{layer.diff_id} is packed with zstd; only gzip can be read here")
+                is_packed = head.startswith(_GZIP)
+                source = gzip.GzipFile(fileobj=packed) if is_packed else packed  # type: ignore[call-overload]
+                stream = _Limited(source.read)
+                _lay(stream, folder)
+                found = stream.digest()
         except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
-            raise BrokenLayer(f"{layer.name}: {type(error).__name__}: {error}") from None
-    found = frozenset(name for name in BINARIES if (folder / name).is_file())
-    return Unpacked(found, sum(1 for path in (folder / ASSETS).rglob("*") if path.is_file()))
+            raise ImageUnfit("broken", f"{layer.diff_id}: {type(error).__name__}: {error}") from None
+        if found != layer.diff_id:
+            raise ImageUnfit("broken", f"layer {layer.diff_id} came as {found}")
+    binaries = frozenset(name for name in BINARIES if (folder / name).is_file())
+    return Unpacked(binaries, sum(1 for path in (folder / ASSETS).rglob("*") if path.is_file()))
 
 
 class _Limited:
@@ -65,13 +69,21 @@ class _Limited:
 
     def __init__(self, source: Callable[[int], bytes]) -> None:
         self._source, self._left = source, LAYER_BYTES
+        self._digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         data = self._source(size)
         self._left -= len(data)
         if self._left < 0:
-            raise UnsafeImage(f"a layer unpacks to more than {LAYER_BYTES >> 30} GiB")
+            raise ImageUnfit("unsafe", f"a layer unpacks to more than {LAYER_BYTES >> 30} GiB")
+        self._digest.update(data)
         return data
+
+    def digest(self) -> str:
+        """Of everything, to the end: an archive may go on behind its last entry."""
+        while self.read(_CHUNK):
+            pass
+        return f"sha256:{self._digest.hexdigest()}"
 
 
 def _lay(stream: _Limited, folder: Path) -> None:
@@ -79,26 +91,26 @@ def _lay(stream: _Limited, folder: Path) -> None:
     with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
         for count, member in enumerate(archive):
             if count >= MEMBERS:
-                raise UnsafeImage(f"a layer holds more than {MEMBERS} entries")
-            path = _inside(member.name)
-            if member.islnk() and _is_ours(_inside(member.linkname)):
+                raise ImageUnfit("unsafe", f"a layer holds more than {MEMBERS} entries")
+            path = inside(member.name)
+            if member.islnk() and _is_ours(inside(member.linkname)):
                 # A second name for a file of ours could be opened, and written, under that name.
-                raise UnsafeImage(f"{member.name} is a hard link to {member.linkname}")
+                raise ImageUnfit("unsafe", f"{member.name} is a hard link to {member.linkname}")
             if path.name.startswith(_WHITEOUT):
                 _remove(folder, path)
             elif _is_ours(path):
                 _extract(archive, member, path, folder)
 
 
-def _inside(name: str) -> PurePosixPath:
+def inside(name: str) -> PurePosixPath:
     """A member's path, from the image's root.
 
     Raises:
-        UnsafeImage: it leads out of it.
+        ImageUnfit: it leads out of it.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
-        raise UnsafeImage(f"an entry is named {name!r}")
+        raise ImageUnfit("unsafe", f"an entry is named {name!r}")
     return path
 
 
@@ -110,15 +122,15 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixP
     target = folder / path
     if member.isdir():
         if path.name in BINARIES and len(path.parts) == 1:
-            raise UnsafeImage(f"{member.name} is a folder")
+            raise ImageUnfit("unsafe", f"{member.name} is a folder")
         if target.exists() and not target.is_dir():
             target.unlink()
         target.mkdir(parents=True, exist_ok=True)
         return
     if not member.isreg():
-        raise UnsafeImage(f"{member.name} is no regular file")
+        raise ImageUnfit("unsafe", f"{member.name} is no regular file")
     if member.size > FILE_BYTES:
-        raise UnsafeImage(f"{member.name} says it has {member.size} bytes")
+        raise ImageUnfit("unsafe", f"{member.name} says it has {member.size} bytes")
     source = archive.extractfile(member)
     assert source is not None
     if target.is_dir():
@@ -126,7 +138,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: PurePosixP
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise UnsafeImage(f"{member.name} lies in something that is no folder") from None
+        raise ImageUnfit("unsafe", f"{member.name} lies in something that is no folder") from None
     with source, target.open("wb") as file:
         shutil.copyfileobj(source, file, _CHUNK)
     # Nobody's bits but these: no setuid, and nobody else writes there.

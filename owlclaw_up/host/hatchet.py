@@ -78,11 +78,11 @@ class HatchetEngine:
             options.append(("grpc.enable_http_proxy", 0))
         if tls is not None:
             try:
-                root = Path(tls.root_ca).read_bytes() if tls.root_ca else None
+                pems = [Path(file).read_bytes() if file else None for file in (tls.root_ca, tls.key, tls.certificate)]
             except OSError as error:
-                return GrpcLook("unavailable", hop="TLS", detail=f"{tls.root_ca}: {os.strerror(error.errno or 0)}")
+                return GrpcLook("unavailable", hop="TLS", detail=f"{error.filename}: {os.strerror(error.errno or 0)}")
             options.append(("grpc.ssl_target_name_override", tls.server_name or host.strip("[]")))
-            made = grpc.secure_channel(target, grpc.ssl_channel_credentials(root), options=options)
+            made = grpc.secure_channel(target, grpc.ssl_channel_credentials(*pems), options=options)
         else:
             made = grpc.insecure_channel(target, options=options)
         with made as channel:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import EnginePullFailed
 from owlclaw_up.host.base import Clock
+from owlclaw_up.host.held_image import DOCUMENT_BYTES, digest_of, is_digest
 from owlclaw_up.host.image_names import Reference, parse_reference
 from owlclaw_up.model import Secret
 
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _GZIP = re.compile(r"application/vnd\.(?:oci\.image\.layer\.v1\.tar|docker\.image\.rootfs\.diff\.tar)[.+]gzip")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MEBIBYTE = 1 << 20
-# The specification lets a registry refuse manifests above 4 MiB; no image of an engine is near these.
-_MANIFEST_BYTES, _IMAGE_BYTES = 4 * _MEBIBYTE, 4096 * _MEBIBYTE
+# No image of an engine is near this.
+_IMAGE_BYTES = 4096 * _MEBIBYTE
 _CHUNK = 1 << 18
 # Tries of one request, and the longest that a registry may have us wait between two.
 _TRIES, _LONGEST_WAIT = 5, 60.0
@@ -56,10 +56,12 @@ class Manifest:
     Attributes:
         digest: of the manifest itself.
         layers: from the bottom to the top.
+        config: the digest of the image's configuration.
     """
 
     digest: str
     layers: tuple[Layer, ...]
+    config: str
 
     @property
     def size(self) -> int:
@@ -116,7 +118,15 @@ class ImageSource:
             raise self._failed(
                 "broken", f"the manifest promises {sum(la.size for la in made)} bytes: no engine is that large"
             )
-        return Manifest(digest, made)
+        return Manifest(digest, made, self._digest((document.get("config") or {}).get("digest")))
+
+    def config(self, manifest: Manifest) -> bytes:
+        """The image's configuration; whether it is the one that is promised, its reader sees.
+
+        Raises:
+            EnginePullFailed: it cannot be had.
+        """
+        return self._text(f"{self.reference.base}/blobs/{manifest.config}")
 
     def _of_platform(self, index: Mapping[str, Any], machine: str) -> str:
         there = []
@@ -137,24 +147,14 @@ class ImageSource:
         return Layer(self._digest(layer.get("digest")), layer["size"])
 
     def _digest(self, digest: Any) -> str:
-        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise self._failed("broken", f"{digest!r} is no sha256 digest")
-        return digest
+        return str(digest)
 
     def _document(self, at: str) -> tuple[str, dict[str, Any]]:
         """A manifest or index, and the digest of its bytes."""
-        accept = ", ".join((*_INDEXES, *_MANIFESTS))
-
-        def read(answer: httpx.Response) -> bytes:
-            body = b""
-            for chunk in answer.iter_bytes():
-                body += chunk
-                if len(body) > _MANIFEST_BYTES:
-                    raise self._failed("broken", "the manifest is longer than any manifest")
-            return body
-
-        body = self._get(f"{self.reference.base}/manifests/{at}", {"Accept": accept}, read)
-        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        body = self._text(f"{self.reference.base}/manifests/{at}", ", ".join((*_INDEXES, *_MANIFESTS)))
+        digest = digest_of(body)
         if at.startswith("sha256:") and digest != at:
             raise self._failed("broken", f"asked for {at}, got {digest}")
         try:
@@ -165,6 +165,17 @@ class ImageSource:
             # A page of a proxy or of a captive portal.
             raise self._failed("registry", f"no manifest, but: {body[:120].decode('utf-8', 'replace')}")
         return digest, document
+
+    def _text(self, url: str, accept: str = "*/*") -> bytes:
+        def read(answer: httpx.Response) -> bytes:
+            body = b""
+            for chunk in answer.iter_bytes():
+                body += chunk
+                if len(body) > DOCUMENT_BYTES:
+                    raise self._failed("broken", "the manifest, or the configuration, is longer than any")
+            return body
+
+        return bytes(self._get(url, {"Accept": accept}, read))
 
     def fetch(self, layer: Layer, path: Path, progress: Progress) -> None:
         """A layer into a file, going on from what is there of it; the file is whole and right afterwards.

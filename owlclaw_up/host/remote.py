@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import re
 import socket
 import ssl
@@ -17,7 +18,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import Tls, on_this_machine
-from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
+from owlclaw_up.host.client_certificate import look_at_certificate
+from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook, Tenant
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -30,6 +32,13 @@ _NO_PROXIES = ("no_grpc_proxy", "no_proxy")
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _SETTINGS = 4
 _PAGE_SECONDS = 10.0
+# What a server of TLS 1.3 may take to say what it thinks of the client's certificate.
+_VERDICT_SECONDS = 1.0
+# What a server says of a client's certificate: alerts of RFC 8446, 6.2, as OpenSSL names them.
+_ALERTS = (
+    "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_EXPIRED",
+    "CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "ACCESS_DENIED", "DECRYPT_ERROR", "HANDSHAKE_FAILURE",
+)  # fmt: skip
 # Codes of OpenSSL's x509_vfy.h.
 _OTHER_NAME = {62, 64}
 _UNKNOWN_ROOT = {18, 19, 20, 21}
@@ -68,8 +77,9 @@ class RemoteServers:
         """
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
-        name = (tls.server_name if tls else "") or host
-        return self._reach(host, int(port), tls is not None, tls.root_ca if tls else "", name, timeout, grpc=True)
+        if tls is not None:
+            tls = dataclasses.replace(tls, server_name=tls.server_name or host)
+        return self._reach(host, int(port), tls, timeout, grpc=True)
 
     def reach_rest(self, url: str, root_ca: str, timeout: float = 4.0) -> ReachLook:
         """Why HTTP does not get through to a URL.
@@ -78,8 +88,13 @@ class RemoteServers:
             timeout: seconds for each step of a connection.
         """
         parts = urlsplit(url)
-        tls, host = parts.scheme == "https", parts.hostname or ""
-        return self._reach(host, parts.port or (443 if tls else 80), tls, root_ca, host, timeout, grpc=False)
+        host = parts.hostname or ""
+        tls = Tls(root_ca, host) if parts.scheme == "https" else None
+        return self._reach(host, parts.port or (443 if tls else 80), tls, timeout, grpc=False)
+
+    def certificate(self, certificate: str, key: str) -> CertificateLook:
+        """A client's certificate, by its files."""
+        return look_at_certificate(certificate, key)
 
     def account(self, url: str, root_ca: str, email: str, password: Secret) -> AccountLook:
         """Log in and ask for the tenants that the login is a member of. Changes nothing."""
@@ -135,15 +150,13 @@ class RemoteServers:
                     known += 1
             return known
 
-    def _reach(
-        self, host: str, port: int, tls: bool, root_ca: str, name: str, timeout: float, *, grpc: bool
-    ) -> ReachLook:  # fmt: skip
+    def _reach(self, host: str, port: int, tls: Tls | None, timeout: float, *, grpc: bool) -> ReachLook:
         proxy = self._proxy(host) if grpc else None
         try:
-            if not tls:
+            if tls is None:
                 return self._plain(host, port, proxy, timeout)
             with self._connected(host, port, proxy, timeout) as raw:
-                return self._verified(raw, host, port, proxy, root_ca, name, timeout)
+                return self._verified(raw, host, port, proxy, tls, timeout)
         except _Unreached as unreached:
             return unreached.look
 
@@ -158,21 +171,31 @@ class RemoteServers:
                 return ReachLook()
 
     def _verified(
-        self, raw: socket.socket, host: str, port: int, proxy: tuple[str, str] | None, root_ca: str, name: str,
-        timeout: float,
+        self, raw: socket.socket, host: str, port: int, proxy: tuple[str, str] | None, tls: Tls, timeout: float
     ) -> ReachLook:  # fmt: skip
         """TLS is expected, with a certificate of that name below a root that is trusted."""
         try:
-            context = ssl.create_default_context(cafile=root_ca or None)
+            context = ssl.create_default_context(cafile=tls.root_ca or None)
         except OSError as error:
-            return ReachLook("certificate-root", f"{root_ca}: {error}")
+            return ReachLook("certificate-root", f"{tls.root_ca}: {error}")
+        if tls.certificate:
+            context.load_cert_chain(tls.certificate, tls.key)
         context.hostname_checks_common_name = False
         context.set_alpn_protocols(["h2", "http/1.1"])
         try:
-            with context.wrap_socket(raw, server_hostname=name):
+            with context.wrap_socket(raw, server_hostname=tls.server_name) as spoken:
+                # Of TLS 1.3 a client is through before the server has judged its certificate. Nothing is sent meanwhile: that
+                # may cut off what the server says.
+                spoken.settimeout(min(timeout, _VERDICT_SECONDS))
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    spoken.recv(1)
                 return ReachLook()
         except ssl.SSLCertVerificationError as error:
             return _certificate_fault(error)
+        except ssl.SSLError as error:
+            words, fault = str(error), _fault_of_ours(error, shown=bool(tls.certificate))
+            if fault:
+                return ReachLook(fault, words)
         except (OSError, ValueError) as error:
             words = str(error)
         if self._answers_plainly(host, port, proxy, timeout):
@@ -263,6 +286,18 @@ def _any_certificate() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _fault_of_ours(error: ssl.SSLError, *, shown: bool) -> str:
+    """The fault that a server finds with this side of TLS; empty where its words are about something else.
+
+    Args:
+        shown: whether a certificate was shown to it.
+    """
+    reason = error.reason or ""
+    if "ALERT" not in reason or not reason.endswith(_ALERTS):
+        return ""
+    return "client-certificate-refused" if shown else "client-certificate-missing"
 
 
 def _certificate_fault(error: ssl.SSLCertVerificationError) -> ReachLook:

@@ -16,13 +16,26 @@ class ReachLook:
 
     Attributes:
         fault: `name`, `refused`, `timeout`, `unreachable`, `proxy`, `tls-missing`, `tls-unexpected`, `certificate-name`,
-            `certificate-root`, `certificate-expired`, `certificate`; empty where connection and TLS are as they are
-            expected.
+            `certificate-root`, `certificate-expired`, `certificate`; `client-certificate-missing`,
+            `client-certificate-refused`; empty where connection and TLS are as they are expected.
         detail: the words of whoever refused.
     """
 
     fault: str = ""
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class CertificateLook:
+    """The files of a client's certificate.
+
+    Attributes:
+        trouble: why they cannot be used; empty where they can.
+        open_to_others: whether others than its owner may read the key.
+    """
+
+    trouble: str = ""
+    open_to_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class RemoteHatchet(Protocol):
 
     def reach_grpc(self, address: str, tls: Tls | None, timeout: float = 4.0) -> ReachLook: ...
     def reach_rest(self, url: str, root_ca: str, timeout: float = 4.0) -> ReachLook: ...
+    def certificate(self, certificate: str, key: str) -> CertificateLook: ...
     def account(self, url: str, root_ca: str, email: str, password: Secret) -> AccountLook: ...
     def create_token(
         self, url: str, root_ca: str, email: str, password: Secret, tenant: str, name: str, hours: int

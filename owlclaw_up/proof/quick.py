@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from owlclaw_up.client import ClientError, ResultTimeout, TaskRun, TaskStatus
 from owlclaw_up.client.runs import FINAL
 from owlclaw_up.client.sdk import sdk_config
-from owlclaw_up.proof.talk import Failed, Proofs
+from owlclaw_up.proof.talk import Failed, Proofs, progress
 from owlclaw_up.proof.tasks import ProofTasks
 from owlclaw_up.proof.workers import WorkerProcess
 
@@ -24,6 +24,8 @@ METADATA_KEY = "owlclaw_up_smoke"
 SLEEP_SECONDS = 1
 POLL = 0.05
 _CONNECT_SECONDS = 15.0
+# A task that takes longer than this waits for more than its worker.
+_PATIENT_SECONDS = 8.0
 
 
 @dataclass
@@ -59,11 +61,14 @@ class Session:
 
     async def result(self, run: TaskRun, what: str) -> dict[str, Any]:
         """A run's output; says where it hangs once its time is over, or all its workers have died."""
+        patient = time.monotonic() + _PATIENT_SECONDS
         while True:
             try:
                 return await run.result(timeout=self.left(1.0))
             except ResultTimeout:
                 pass
+            if time.monotonic() > patient:
+                progress(f"{what} waits; an engine that was restarted hands out work after a minute")
             dead = [w.exit_code for w in self.workers if w.exit_code is not None]
             if self.workers and len(dead) == len(self.workers):
                 raise Failed("dispatch", f"the worker ended with exit code {dead[0]}")

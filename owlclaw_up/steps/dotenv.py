@@ -13,7 +13,7 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.errors import ApplyFailed, EnvFileRefused
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.dotenv import BACKUP_SUFFIX
-from owlclaw_up.host.base import ServerLogin
+from owlclaw_up.host.base import ServerLogin, Tls
 from owlclaw_up.host.postgres_url import asyncpg_url
 from owlclaw_up.model import Action, Change, Finding, found, unchanged
 from owlclaw_up.receipts import Ledger
@@ -42,7 +42,7 @@ def env_values(spec: StackSpec, token: str) -> dict[str, str]:
     # Applications resolve localhost for themselves.
     host = "localhost" if login.host == "127.0.0.1" else login.host
     database = asyncpg_url(dataclasses.replace(login, host=host)).reveal()
-    rest, strategy = spec.server_url, "tls" if spec.tls else "none"
+    rest, strategy = spec.server_url, spec.tls.strategy if spec.tls else "none"
     tenant = spec.engine.tenant if spec.engine else TENANT_ID
     values = {}
     if token:
@@ -70,9 +70,12 @@ def _of_remote(spec: StackSpec, login: ServerLogin) -> dict[str, str]:
     """`REMOTE_KEYS`, as far as they say something. asyncpg has no other way to be told a root certificate."""
     if spec.remote is None:
         return {}
+    tls = spec.tls or Tls()
     said = {
         "HATCHET_CLIENT_TLS_ROOT_CA_FILE": spec.remote.root_ca,
-        "HATCHET_CLIENT_TLS_SERVER_NAME": spec.tls.server_name if spec.tls else "",
+        "HATCHET_CLIENT_TLS_SERVER_NAME": tls.server_name,
+        "HATCHET_CLIENT_TLS_CERT_FILE": tls.certificate,
+        "HATCHET_CLIENT_TLS_KEY_FILE": tls.key,
         "PGSSLROOTCERT": dict(login.options).get("sslrootcert", ""),
     }
     return {key: value for key, value in said.items() if value}

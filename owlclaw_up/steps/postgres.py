@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from owlclaw_up.errors import ApplyFailed, ProcessDied
+from owlclaw_up.errors import ApplyFailed, PortLost, ProcessDied
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.base import wait_until
-from owlclaw_up.host.embedded import Bridge, Place, checkout_name, remove_base
+from owlclaw_up.host.base import ProcessId, wait_until
+from owlclaw_up.host.embedded import Bridge, Place, checkout_name, lost_address, remove_base
 from owlclaw_up.host.local import exit_status
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import HATCHET_DATABASE, PostgresBinaries, StackSpec
 from owlclaw_up.steps.base import Applied, Run
+
+_STARTING = "owlclaw-up starts PostgreSQL"
 
 
 def _log(ledger: Ledger) -> Path:
@@ -137,6 +140,7 @@ class StartServer:
             run.host.embedded.stop(running[0])
             running = None
         if running is None:
+            run.host.files.append(_log(ledger), f"{now_text(run.host.clock)} {_STARTING}\n")
             with ledger.creating("process", name="postgres"):
                 process = run.host.embedded.start(place, _binaries(self.spec), port, _log(ledger), bridge)
                 ledger.keep(
@@ -149,22 +153,58 @@ class StartServer:
             ledger.remember("postgres", pid=process.pid, started=process.started, started_at=now_text(run.host.clock))
             ledger.record("process", name="postgres")
 
+        self._wait(run, place, process)
+        where = f"127.0.0.1:{port}" + (f" and {bridge.address}" if bridge else "")
+        return Applied(Action.CREATE, f"answers on {where}, pid {process.pid}")
+
+    def _wait(self, run: Run, place: Place, process: ProcessId) -> None:
+        """Ready: it has every address that it shall have, and answers SQL.
+
+        Raises:
+            PortLost: somebody else has one of them; ours is stopped.
+        """
+        embedded, log = run.host.embedded, _log(self.ledger)
+
         def tail() -> str:
-            return "\n".join(run.host.files.tail(_log(ledger), 15))
+            return "\n".join(run.host.files.tail(log, 15))
+
+        def lost() -> None:
+            address = lost_address(_since_start(run.host.files.tail(log, 100)))
+            if address:
+                embedded.stop(process)
+                _forget(self.ledger)
+                raise PortLost(self.spec.ports.postgres, address, "PostgreSQL", log=tail())
 
         def dead() -> None:
             if not run.host.processes.alive(process):
+                lost()
                 raise ProcessDied(
                     "PostgreSQL", exit_status(process), hint="owlclaw-up logs postgres; df -h", log=tail()
                 )
 
         def answers() -> tuple[bool | None, str]:
+            if not embedded.listens(place.data):
+                return None, "it does not listen yet"
+            # Somebody else might answer there.
+            lost()
             refusal = run.host.postgres.login_works(self.spec.postgres.admin)
             return (True, "ready") if refusal is None else (None, refusal.detail)
 
         wait_until("PostgreSQL answering", answers, deadline=run.deadline, dead=dead, log_tail=tail)
-        where = f"127.0.0.1:{port}" + (f" and {bridge.address}" if bridge else "")
-        return Applied(Action.CREATE, f"answers on {where}, pid {process.pid}")
+        # It may have been listening on the first address, and not have tried the others yet.
+        lost()
+
+
+def _since_start(lines: Sequence[str]) -> Sequence[str]:
+    """Of a log's end, what the server said that was started last; nothing where its start is not in it."""
+    starts = [number for number, line in enumerate(lines) if line.endswith(_STARTING)]
+    return lines[starts[-1] + 1 :] if starts else ()
+
+
+def _forget(ledger: Ledger) -> None:
+    """The server does not run any more."""
+    ledger.remember("postgres", pid=None, started=None)
+    ledger.forget("process", name="postgres")
 
 
 class StopServer:
@@ -188,8 +228,7 @@ class StopServer:
         place = _place(self.ledger)
         running = run.host.embedded.running(place.data) if place else None
         how = run.host.embedded.stop(running[0]) if running else "was not running"
-        self.ledger.remember("postgres", pid=None, started=None)
-        self.ledger.forget("process", name="postgres")
+        _forget(self.ledger)
         return Applied(Action.REMOVE, how)
 
 

@@ -39,17 +39,19 @@ class UseRemote:
             "server_url": remote.server_url, "grpc_address": remote.grpc_address, "tenant": remote.tenant,
             "tls": remote.tls is not None, "root_ca": remote.root_ca,
             "server_name": remote.tls.server_name if remote.tls else "",
+            "cert_file": remote.tls.certificate if remote.tls else "", "key_file": remote.tls.key if remote.tls else "",
         }  # fmt: skip
 
     def _summary(self) -> str:
         remote = self.remote
         spoken = "over TLS" if remote.tls else "in plain text"
+        spoken += ", with a client certificate" if remote.tls and remote.tls.certificate else ""
         version = f"{remote.version} at " if remote.version else ""
         return f"{version}{remote.server_url}, gRPC {remote.grpc_address} {spoken}"
 
     def check(self, facts: Facts) -> Change:
         kept = self.ledger.recall(REMOTE)
-        if all(kept.get(name) == value for name, value in self._values().items()):
+        if all(kept.get(name, "") == value for name, value in self._values().items()):
             return unchanged(f"{self._summary()}, answers")
         return Change(Action.UPDATE if kept else Action.CREATE, self._summary(), touches=(".owlclaw-up/state.json",))
 

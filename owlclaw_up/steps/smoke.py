@@ -204,22 +204,25 @@ class Prove:
             self._proofs.append(Proof(**said))
             self._say(f"{said['id']} {said['status']}")
 
+    def _patience(self) -> float:
+        """Seconds more until the first task: what a predecessor left behind may have to run out. Of a server elsewhere nobody knows."""
+        return GHOST_SECONDS if self.spec.remote or self.ledger.recall("engine").get("patience") else 0.0
+
     def _work(self, run: Run) -> list[Proof]:
         values = env_values(dataclasses.replace(self.spec, env_names={}), self.ledger.vault.token)
         env = {k: v for k, v in values.items() if k.startswith("HATCHET_CLIENT_")}
         env["HATCHET_CLIENT_NAMESPACE"] = "owlclaw-up"
-        patience: float = GHOST_SECONDS if self.ledger.recall("engine").get("patience") else 0
+        patience = self._patience()
         if self.spec.smoke == "full" and self._fellows:
             more = _SECONDS_OF_KILL * (1 + len(self._fellows))
             patience += more
             run.deadline.extend(more)
         seconds = min(_SECONDS[self.spec.smoke] + patience, run.deadline.left())
-        ports = [self.spec.ports, *(f.ports for f in self._fellows)]
         run.say("a worker is starting" if self.spec.engine else "mock run")
         self._say = run.say
         child = self._child or self._start(run)
-        engines = [{"host_port": f"localhost:{p.grpc}", "server_url": f"http://localhost:{p.dashboard}"} for p in ports]
-        child.send(json.dumps({"env": env, "seconds": seconds, "level": self.spec.smoke, "engines": engines}))
+        told = {"env": env, "seconds": seconds, "level": self.spec.smoke, "engines": engine_addresses(self.spec)}
+        child.send(json.dumps(told))
         if self.spec.smoke == "full":
             self._serve(run, child, seconds + 15)
         ran = child.wait(seconds + 15)
@@ -229,6 +232,18 @@ class Prove:
             detail = f"the proof ended with exit code {ran.exit_code}: {last}"
             proofs.append(Proof("worker", "failed", ran.seconds, detail, "worker"))
         return proofs
+
+
+def engine_addresses(spec: StackSpec) -> list[dict[str, str]]:
+    """Where the engines are over which the workers of a proof are spread: the one that programs are led to, then its fellows."""
+    fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else ()
+    return [
+        {"host_port": spec.grpc_address, "server_url": spec.server_url},
+        *(
+            {"host_port": f"localhost:{f.ports.grpc}", "server_url": f"http://localhost:{f.ports.dashboard}"}
+            for f in fellows
+        ),
+    ]
 
 
 def kept_smoke(ledger: Ledger) -> Smoke | None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up import dotenv_text, environment
 from owlclaw_up.errors import ApplyFailed, PortTaken, UnknownSetting, UpError, UsageError
+from owlclaw_up.facts.containers import look_at_docker
 from owlclaw_up.facts.machine import find_engines
 from owlclaw_up.host.local import look_at_port
 from owlclaw_up.host.machine import Host
@@ -168,7 +169,10 @@ class Environments:
 
     def _usual_mode(self) -> str:
         opened = self.project
-        engines = find_engines(opened.host, opened.settings, opened.ledger)
+        engines = find_engines(
+            opened.host, opened.settings, opened.ledger,
+            lambda: look_at_docker(opened.host, opened.settings, opened.ledger),
+        )  # fmt: skip
         at_hand = any(isinstance(engine, EngineBinaries) for engine in engines)
         return "native" if at_hand else "mock"
 

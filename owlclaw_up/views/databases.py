@@ -77,7 +77,8 @@ def standing(outcome: Outcome) -> Iterator[Line]:
 def _migrations(data: dict[str, Any]) -> Iterator[str]:
     hatchet = data["hatchet"]
     by = f"   (engine {hatchet['engine']} left it at {hatchet['expected']})" if hatchet["expected"] else ""
-    yield f"  Hatchet's migrations   {hatchet['version'] or 'none yet'}{by}"
+    none = "none here: its database is another server's" if hatchet["elsewhere"] else "none yet"
+    yield f"  Hatchet's migrations   {hatchet['version'] or none}{by}"
     alembic = data["alembic"]
     if alembic and alembic["source"] == "baseline":
         yield "  Alembic's migrations   the project has none"

@@ -279,6 +279,8 @@ class Screen:
             pid = f"pid {service.pid}" if service.pid else service.container
             since = f"since {service.since}" if service.since else ""
             parts = "  ".join(filter(None, (port, pid, since)))
+            if service.id == "hatchet" and outcome.mode is Mode.REMOTE:
+                parts = "elsewhere"
             self.put(f"  {service.id + version:<18} {service.state:<10} {parts}")
             if service.state != "running" or verbose:
                 self.put(f"  {'':<18} {service.detail}", "dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -72,7 +73,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pull(image: str, clock: SystemClock | None = None, **how: Any) -> Pulled:
-    environ = {"HOME": "/nonexistent", **how.pop("environ", {})}
+    environ = {"HOME": "/nonexistent", "DOCKER_HOST": "unix:///nonexistent.sock", **how.pop("environ", {})}
     return EnginePull(image, how.pop("source", image), environ, LocalProcesses(), clock or QuickClock(), **how).run()
 
 
@@ -89,8 +90,8 @@ def refused(image: str, code: str, clock: SystemClock | None = None, **how: Any)
 def test_the_engine_of_this_machine_and_nothing_else(published: str, cache: Path, registry: Registry) -> None:
     told: list[tuple[int, int]] = []
     pulled = pull(published, progress=lambda done, total: told.append((done, total)))
-    assert pulled.new and pulled.engine.version == "v0.107.2"
-    assert pulled.engine.directory == cache / f"v0.107.2+{pulled.digest[7:19]}"
+    assert pulled.source == "registry" and pulled.engine.version == "v0.107.2"
+    assert pulled.engine.directory == cache / f"v0.107.2+{pulled.image_id[7:19]}"
     assert pulled.engine.assets is not None and (pulled.engine.assets / "js/app.js").read_bytes() == b"1"
     names = {
         p.relative_to(pulled.engine.directory).as_posix() for p in pulled.engine.directory.rglob("*") if p.is_file()
@@ -100,9 +101,9 @@ def test_the_engine_of_this_machine_and_nothing_else(published: str, cache: Path
     assert told == sorted(told) and told[-1][0] == told[-1][1]
     assert [p.name for p in cache.iterdir() if p.name.startswith(".pull-")] == []
     # Again, also with no network: nothing is asked.
-    assert pull(published, source="registry.invalid/x:1", offline=True) == Pulled(pulled.engine, pulled.digest, False)
-    by_digest = f"{registry.address}/{NAME}@{pulled.digest}"
-    assert pull(by_digest) == Pulled(pulled.engine, pulled.digest, False)
+    again = dataclasses.replace(pulled, source="cache")
+    assert pull(published, source="registry.invalid/x:1", offline=True) == again
+    assert pull(f"{registry.address}/{NAME}@{pulled.digest}") == again
 
 
 def test_by_the_command(published: str, new_cli: Callable[..., Cli]) -> None:
@@ -113,6 +114,7 @@ def test_by_the_command(published: str, new_cli: Callable[..., Cli]) -> None:
     )
     document = cli.json("engine", "pull")
     assert (document["new"], document["version"], document["dashboard"]) == (True, "v0.107.2", True)
+    assert document["source"] == "registry"
     assert cli.json("engine", "list")["engines"][0]["source"] == "engine cache"
     up = cli.json("up", "--smoke", "none")
     assert (up["mode"], up["status"]) == ("native", "ok")

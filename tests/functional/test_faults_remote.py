@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from owlclaw_up import dotenv_text
+from owlclaw_up import doctor, dotenv_text
 from owlclaw_up.model import Outcome
 from tests.conftest import Cli, free_port, projects
 from tests.faults import Patient
-from tests.functional.tls import Loop, loop, own_address
+from tests.functional.tls import Authority, Doorman, Loop, loop, own_address
 from tests.functional.tokens import Stack
 from tests.standin import install
 from tests.unit.fakes import make_token
@@ -152,18 +153,81 @@ def test_plain_text_over_a_network(patient: Patient, server: Stack, net: Loop) -
     assert (finding.level, "gRPC to" in finding.title) == ("warn", True) and "OWLCLAW_UP_REMOTE_TLS=tls" in finding.hint
 
 
-def test_a_token_that_the_server_refuses(patient: Patient, server: Stack) -> None:
+def test_a_certificate_of_the_client(patient: Patient, server: Stack, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    ours = authority.sign("client", "DNS:client", usage="clientAuth")
+    theirs = authority.sign("localhost", "DNS:localhost")
+    doorman = Doorman(theirs, server.cli.state["ports"]["grpc"], authority.root)
+    env = {
+        "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{doorman.port}", "OWLCLAW_UP_REMOTE_TLS": "tls",
+        "OWLCLAW_UP_REMOTE_CA_FILE": str(authority.root.file),
+    }  # fmt: skip
+    first = patient.first(env=env)
+    assert (first.id, first.level, "demands a certificate" in first.title) == ("remote.tls", "fail", True)
+    env |= {
+        "OWLCLAW_UP_REMOTE_TLS": "mtls", "OWLCLAW_UP_REMOTE_CERT_FILE": str(ours.file),
+        "OWLCLAW_UP_REMOTE_KEY_FILE": str(ours.key),
+    }  # fmt: skip
+    ours.key.chmod(0o644)
+    finding = patient.finding("remote.key-rights", env=env)
+    assert (finding.level, finding.command) == ("warn", f"chmod 600 {ours.key}")
+    ours.key.chmod(0o600)
+    assert patient.finding("remote.key-rights", env=env).level == "ok"
+    doorman.close()
+
+
+def refused_token(server: Stack) -> str:
+    """One that fits that server in everything but its keys."""
     claims = {
         "server_url": f"http://{address(server, 'dashboard')}", "grpc_broadcast_address": address(server, "grpc"),
-        "exp": int(time.time()) + 86400,
+        "exp": int(time.time()) + 30 * 86400,
     }  # fmt: skip
-    token = make_token(**claims)
+    return make_token(**claims)
+
+
+def test_a_token_that_the_server_refuses(patient: Patient, server: Stack) -> None:
+    token = refused_token(server)
     put(patient, HATCHET_CLIENT_TOKEN=token, HATCHET_API_TOKEN=token)
     outcome = patient.look()
     first = outcome.findings[0]
     assert (first.id, first.level) == ("remote.token", "fail") and "refuses the token of .env" in first.title
     assert "token.refused" in followers(outcome, "remote.token"), patient.bad()
     assert token not in str(outcome)
+
+
+def test_a_refused_token_is_mended_by_a_login_or_not_at_all(patient: Patient, server: Stack) -> None:
+    """Nothing is tried that would end in a refusal: without a login the finding says what to type."""
+    login = {
+        "OWLCLAW_UP_REMOTE_LOGIN": "admin@example.com", "OWLCLAW_UP_SMOKE": "none",
+        "OWLCLAW_UP_REMOTE_PASSWORD": server.cli.secrets["passwords"]["dashboard"],
+    }  # fmt: skip
+    secrets = patient.cli.root / ".owlclaw-up/secrets.json"
+    before = secrets.read_bytes()
+
+    def hopeless(typed: str) -> None:
+        first = patient.first()
+        assert (first.id, first.fix, typed in first.hint) == ("remote.token", "", True), first
+        assert doctor.preview(doctor.look(patient.project())) == []
+
+    def made_anew() -> str:
+        patient.mend(env=login)
+        assert patient.well(env=login), patient.bad()
+        return str(patient.cli.secrets["token"])
+
+    given = refused_token(server)
+    secrets.write_text(json.dumps({**json.loads(before), "token": given}))
+    put(patient, HATCHET_CLIENT_TOKEN=given, HATCHET_API_TOKEN=given)
+    hopeless("make a new one in the dashboard")
+    made = made_anew()
+    assert made != given
+    server.sql('update "APIToken" set revoked = true where id = %s', server.id_of(made))
+    # The engine goes on taking it for some seconds.
+    end = time.monotonic() + 20
+    while server.grpc(made) == "ok" and time.monotonic() < end:
+        time.sleep(0.2)
+    hopeless("OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up")
+    assert made_anew() not in (made, given)
+    secrets.write_bytes(before)
 
 
 def test_another_good_token_is_taken_by_the_next_up(patient: Patient, server: Stack) -> None:

@@ -7,12 +7,21 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from owlclaw_up.environment import up
+from owlclaw_up.errors import PortTaken
+from owlclaw_up.host.base import ProcessId
+from owlclaw_up.host.embedded import EmbeddedServers
+from owlclaw_up.host.local import LocalProcesses
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Note, Outcome
+from owlclaw_up.project import open_project
 from tests.conftest import Cli, free_port
 from tests.functional.ordinary import ordinary_project
 from tests.standin import install
@@ -194,6 +203,66 @@ def test_an_inner_port_that_is_taken_while_the_engine_starts_is_moved(
     finally:
         with contextlib.suppress(psutil.Error, OSError):
             psutil.Process(int(pidfile.read_text())).kill()
+
+
+class TakesThePort(LocalProcesses):
+    """Somebody listens on PostgreSQL's port a moment before PostgreSQL does, and says nothing.
+
+    Args:
+        addresses: where; the next start finds the port free again where there are none left.
+    """
+
+    def __init__(self, port: int, *addresses: str) -> None:
+        self.port, self.addresses = port, addresses
+        self.held = contextlib.ExitStack()
+
+    def start(self, argv: Sequence[str], **options: Any) -> ProcessId:
+        if Path(argv[0]).name == "postgres":
+            for address in self.addresses:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                self.held.enter_context(socket.create_server((address, self.port), family=family))
+            self.addresses = ()
+        return super().start(argv, **options)
+
+
+def test_postgres_moves_on_at_once_from_a_port_that_is_taken_while_it_starts(new_cli: Callable[..., Cli]) -> None:
+    """Of several addresses PostgreSQL is content with one, and whoever has another would be asked for ours."""
+    cli = new_cli()
+    environ = {k: v for k, v in cli.env.items() if not k.endswith("_PORT")} | {"OWLCLAW_UP_SMOKE": "none"}
+    notes: list[str] = []
+
+    def brought_up(port: int, *addresses: str) -> Outcome:
+        processes = TakesThePort(port, *addresses)
+        host = Host(environ=environ, cwd=cli.root, processes=processes)
+        with processes.held:
+            return up(open_project(cli.root, {}, host), lambda e: notes.append(e.text) if isinstance(e, Note) else None)
+
+    def running() -> bool:
+        return (
+            EmbeddedServers(LocalProcesses()).running(Path(cli.state["data"]["postgres"]["base"]) / "data") is not None
+        )
+
+    planned = up(open_project(cli.root, {}, Host(environ=environ, cwd=cli.root)), dry_run=True)
+    port = int(planned.endpoints["postgres"].rpartition(":")[2].partition("/")[0])
+    made = brought_up(port, "127.0.0.1")
+    chosen = cli.state["ports"]["postgres"]
+    assert (made.exit_code, running(), port < chosen <= port + 200) == (0, True, True), made.error
+    assert any(f"port {port} of 127.0.0.1 was taken by somebody while PostgreSQL was starting; " in n for n in notes)
+    assert f":{chosen}/" in cli.dotenv()["DATABASE_URL"]
+    # One that is written down does not move: it is said whose it is now.
+    for addresses in (["::1"], ["127.0.0.1", "::1"]) if has_ipv6() else (["127.0.0.1"],):
+        cli.json("down")
+        refused = brought_up(chosen, *addresses)
+        assert isinstance(refused.error, PortTaken), refused.error
+        assert (refused.exit_code, running(), cli.state["ports"]["postgres"]) == (4, False, chosen)
+        assert f"(pid {os.getpid()})" in refused.error.message
+    assert brought_up(chosen).exit_code == 0
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 def test_ports_that_a_mode_does_not_use_stay_as_they_are(new_cli: Callable[..., Cli]) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from owlclaw_up.tokens import rotate
 from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, free_port, processes_in, projects
 from tests.faults import Patient
 from tests.functional.servers import debian_server, tls_postgres
-from tests.functional.tls import Authority, Certificate, Loop, loop, own_address
+from tests.functional.tls import Authority, Certificate, Doorman, Loop, loop, own_address
 from tests.standin import install
 from tests.unit.fakes import make_token
 
@@ -41,6 +41,8 @@ class Server:
 
     Attributes:
         tls_rest, tls_grpc: ports of this machine where TLS is spoken, with a certificate for localhost and its address.
+        ours: a certificate for clients.
+        mutual: port where gRPC wants one to be shown.
     """
 
     cli: Cli
@@ -48,12 +50,21 @@ class Server:
     net: Loop
     authority: Authority
     good: Certificate
+    ours: Certificate
     tls_rest: int = 0
     tls_grpc: int = 0
+    mutual: int = 0
+    doormen: list[Doorman] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.mutual = self.doorman()
         self.tls_rest = self.net.terminator(self.good, self.ports["dashboard"])
         self.tls_grpc = self.net.terminator(self.good, self.ports["grpc"])
+
+    def doorman(self, purpose: str = "grpc", clients: Certificate | None = None, *, old: bool = False) -> int:
+        """A port that lets clients with a certificate through to one of the server's."""
+        self.doormen.append(Doorman(self.good, self.ports[purpose], clients or self.authority.root, old=old))
+        return self.doormen[-1].port
 
     @property
     def ports(self) -> dict[str, int]:
@@ -85,6 +96,14 @@ class Server:
             "OWLCLAW_UP_REMOTE_TLS": "tls",
             "OWLCLAW_UP_REMOTE_CA_FILE": self.root,
         }
+
+    @property
+    def over_mutual_tls(self) -> dict[str, Any]:
+        """The settings of its addresses where gRPC demands a certificate of the client."""
+        return {
+            **self.over_tls, "OWLCLAW_UP_REMOTE_TLS": "", "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{self.mutual}",
+            "OWLCLAW_UP_REMOTE_CERT_FILE": str(self.ours.file), "OWLCLAW_UP_REMOTE_KEY_FILE": str(self.ours.key),
+        }  # fmt: skip
 
     @property
     def login(self) -> dict[str, Any]:
@@ -121,7 +140,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, net: Loop) -> Iterator[Serv
     with projects(tmp_path_factory) as make:
         cli = make(folder)
         cli.json("up", "--mode", "native", "--smoke", "none")
-        yield Server(cli, folder / "fault", net, authority, authority.sign("localhost", *names))
+        ours = authority.sign("client", "DNS:client", usage="clientAuth")
+        made = Server(cli, folder / "fault", net, authority, authority.sign("localhost", *names), ours)
+        yield made
+        for doorman in made.doormen:
+            doorman.close()
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +232,8 @@ def test_a_token_alone_is_enough_and_it_stays(server: Server, new_cli: Callable[
     assert cli.json("token", "check")["findings"][0]["id"] == "token.good"
     assert cli.json("open")["url"] == server.url
     assert cli.json("token", "rotate", code=3)["error"]["code"] == "remote-token-given"
+    refused = cli.json("export", "helm", code=3)["error"]
+    assert "the engine runs elsewhere" in refused["message"] and "in the project that brought it up" in refused["hint"]
 
     # Another mode has a token of its own, and the given one stays good.
     mock = cli.json("up", "--mode", "mock", "--smoke", "none")
@@ -249,6 +274,25 @@ def test_tls_with_a_root_of_ones_own_and_a_managed_postgres(server: Server, new_
         assert not {"HATCHET_CLIENT_TLS_ROOT_CA_FILE", "PGSSLROOTCERT"} & set(cli.dotenv())
         purge(cli)
         assert "owlclaw" not in {row[0] for row in postgres.sql("select datname from pg_database")}
+
+
+def test_a_certificate_of_the_client_is_shown_proved_and_kept(server: Server, project: Cli) -> None:
+    given: dict[str, Any] = {**server.over_mutual_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token}
+    made = did(project, up, smoke="quick", **given)
+    assert made.smoke is not None and made.smoke.status == "passed"
+    assert "over TLS, with a client certificate" in next(s.detail for s in made.steps if s.id == "remote")
+    env = project.dotenv()
+    assert env["HATCHET_CLIENT_TLS_STRATEGY"] == env["HATCHET_GRPC_TLS_STRATEGY"] == "mtls"
+    assert env["HATCHET_CLIENT_TLS_CERT_FILE"] == str(server.ours.file)
+    assert env["HATCHET_CLIENT_TLS_KEY_FILE"] == str(server.ours.key)
+    # What was told once is kept with the server, and goes with it.
+    assert actions(did(project, up, smoke="quick")) == {"unchanged"}
+    patient = Patient(project)
+    assert patient.well(), patient.bad()
+    assert did(project, reset, smoke="none").mode is Mode.REMOTE
+    assert project.dotenv()["HATCHET_CLIENT_TLS_STRATEGY"] == "mtls"
+    did(project, up, **server.over_tls)
+    assert "HATCHET_CLIENT_TLS_CERT_FILE" not in project.dotenv()
 
 
 def test_a_login_makes_a_token_and_takes_it_back(server: Server, project: Cli) -> None:
@@ -355,6 +399,30 @@ def with_certificate(server: Server, certificate: Certificate) -> dict[str, Any]
     return {**server.over_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token, "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{port}"}
 
 
+def mutual(server: Server, **values: Any) -> dict[str, Any]:
+    return {**server.over_mutual_tls, "OWLCLAW_UP_REMOTE_TOKEN": server.token, **values}
+
+
+def with_foreign_certificate(server: Server) -> dict[str, Any]:
+    """One of our certificates, and a server that trusts another root."""
+    folder = server.authority.folder / "theirs"
+    folder.mkdir()
+    return mutual(server, OWLCLAW_UP_REMOTE_GRPC=f"localhost:{server.doorman(clients=Authority(folder).root)}")
+
+
+def rest_that_demands_one(server: Server) -> dict[str, Any]:
+    return mutual(server, OWLCLAW_UP_REMOTE_URL=f"https://localhost:{server.doorman('dashboard')}")
+
+
+def with_encrypted_key(server: Server) -> dict[str, Any]:
+    key = server.authority.folder / "encrypted.key"
+    subprocess.run(
+        ["openssl", "pkey", "-in", str(server.ours.key), "-aes256", "-passout", "pass:secret", "-out", str(key)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return mutual(server, OWLCLAW_UP_REMOTE_KEY_FILE=str(key))
+
+
 def another_rest(server: Server) -> dict[str, Any]:
     """REST of a server that knows nothing of the token."""
     from tests.standin.web import Response
@@ -456,6 +524,38 @@ CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
     "an expired certificate": (
         lambda s: with_certificate(s, s.authority.sign("old", "DNS:localhost", days=-1)), "remote-certificate-expired",
         "not valid today", "renew it",
+    ),
+    "a certificate is demanded": (
+        lambda s: tls(s, OWLCLAW_UP_REMOTE_GRPC=f"localhost:{s.mutual}"), "remote-client-certificate-missing",
+        "it demands a certificate of its client, and none is shown", "OWLCLAW_UP_REMOTE_KEY_FILE",
+    ),
+    "a certificate is demanded by TLS 1.2": (
+        lambda s: tls(s, OWLCLAW_UP_REMOTE_GRPC=f"localhost:{s.doorman(old=True)}"), "remote-client-certificate-missing", "it demands a certificate", "OWLCLAW_UP_REMOTE_CERT_FILE",
+    ),
+    "a certificate is demanded over REST": (
+        rest_that_demands_one, "remote-client-certificate-missing", "REST at https://", "ask for none over REST",
+    ),
+    "a certificate that is refused": (
+        with_foreign_certificate, "remote-client-certificate-refused", "it refuses the certificate that is shown",
+        "openssl x509 -noout -issuer -dates -in /",
+    ),
+    "a certificate without its key": (
+        lambda s: mutual(s, OWLCLAW_UP_REMOTE_KEY_FILE=""), "remote-client-certificate", "remote_key_file, its key",
+        "OWLCLAW_UP_REMOTE_KEY_FILE",
+    ),
+    "a certificate without the server's root": (
+        lambda s: mutual(s, OWLCLAW_UP_REMOTE_CA_FILE=""), "remote-client-certificate", "remote_ca_file", "OWLCLAW_UP_REMOTE_CA_FILE",
+    ),
+    "a key of another certificate": (
+        lambda s: mutual(s, OWLCLAW_UP_REMOTE_KEY_FILE=str(s.good.key)), "remote-client-certificate", "is not the key of /",
+        "OWLCLAW_UP_REMOTE_KEY_FILE",
+    ),
+    "a key that is not there": (
+        lambda s: mutual(s, OWLCLAW_UP_REMOTE_KEY_FILE="gone.key"), "remote-client-certificate",
+        "gone.key cannot be read: No such file", "OWLCLAW_UP_REMOTE_KEY_FILE",
+    ),
+    "a key with a password": (
+        with_encrypted_key, "remote-client-certificate", "is encrypted, and hatchet-sdk knows no password", "OWLCLAW_UP_REMOTE_KEY_FILE",
     ),
     "no such name": (
         lambda s: tls(s, OWLCLAW_UP_REMOTE_GRPC="no-such-host.invalid:443"), "remote-name", "does not resolve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import subprocess
@@ -43,16 +44,17 @@ class Authority:
             "basicConstraints=critical,CA:true", "-addext", "keyUsage=critical,keyCertSign", "-out", str(self.root.file),
         )  # fmt: skip
 
-    def sign(self, name: str, *alternatives: str, days: int = 2) -> Certificate:
-        """A server's certificate.
+    def sign(self, name: str, *alternatives: str, days: int = 2, usage: str = "serverAuth") -> Certificate:
+        """A certificate.
 
         Args:
             alternatives: `DNS:name`, `IP:address`.
             days: from now; a negative number makes one that has expired.
+            usage: `serverAuth`, or `clientAuth`.
         """
         key, request, made = self._key(name), self.folder / f"{name}.csr", self.folder / f"{name}.pem"
         extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={','.join(alternatives)}\nextendedKeyUsage=serverAuth\n")
+        extensions.write_text(f"subjectAltName={','.join(alternatives)}\nextendedKeyUsage={usage}\n")
         self._openssl("req", "-new", "-key", str(key), "-subj", f"/CN={name}", "-out", str(request))
         self._openssl(
             "x509", "-req", "-in", str(request), "-CA", str(self.root.file), "-CAkey", str(self.root.key), "-days", str(days),
@@ -144,6 +146,66 @@ class Loop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+
+class Doorman:
+    """TLS in front of a port of 127.0.0.1, for clients alone that show a certificate.
+
+    asyncio closes a connection of which it does not like the certificate; OpenSSL on a plain socket says why, as servers do.
+
+    Args:
+        clients: root of the certificates that are let through.
+    """
+
+    def __init__(self, certificate: Certificate, target: int, clients: Certificate, *, old: bool = False) -> None:
+        self._context, self._target = certificate.context, target
+        self._context.load_verify_locations(clients.file)
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        if old:
+            self._context.maximum_version = ssl.TLSVersion.TLSv1_2
+        self._listening = socket.create_server(("0.0.0.0", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
+
+    def _serve(self, raw: socket.socket) -> None:
+        with (
+            contextlib.suppress(OSError), raw, self._context.wrap_socket(raw, server_side=True) as client,
+            socket.create_connection(("127.0.0.1", self._target)) as server,
+        ):  # fmt: skip
+            _pump(client, server)
+
+
+def _pump(client: ssl.SSLSocket, server: socket.socket) -> None:
+    """In one thread: a TLS connection is not to be read in one and written in another."""
+    client.setblocking(False)
+    while True:
+        if not client.pending():
+            select.select([client, server], [], [])
+        with contextlib.suppress(ssl.SSLWantReadError):
+            data = client.recv(65536)
+            if not data:
+                return
+            server.sendall(data)
+        if select.select([server], [], [], 0)[0]:
+            data = server.recv(65536)
+            if not data:
+                return
+            client.setblocking(True)
+            client.sendall(data)
+            client.setblocking(False)
 
 
 async def _through(host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

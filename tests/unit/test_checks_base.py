@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from owlclaw_up.checks.base import Check, Diagnosis, Evidence, Fix, Seen, examine, ok
-from owlclaw_up.errors import PortTaken
+from owlclaw_up.errors import PortTaken, RemoteUnusable
 from owlclaw_up.settings import load
 from tests.unit.fakes import NOW, make_facts, make_ledger
 
@@ -118,3 +118,13 @@ def test_what_stops_up_speaks_in_its_own_words(tmp_path: Path) -> None:
 def test_only_what_was_asked_for(tmp_path: Path) -> None:
     found = run(tmp_path, check("a.a", BAD), check("a.b", BAD, after=("a.a",)), only=["a.b"])
     assert told(found) == [("a.b", "fail", "")]
+
+
+def test_nothing_is_to_be_mended_by_an_up_that_a_server_elsewhere_would_stop(tmp_path: Path) -> None:
+    error = RemoteUnusable("remote-token-refused", "it refuses the token", hint="make a new one")
+    by_up, by_step = Fix("run owlclaw-up", up=True), Fix("set the rights of .env to 0600")
+    looks = [check("a.a", Seen("fail", "stopped", fix=by_up)), check("a.b", Seen("warn", "open", fix=by_step))]
+    assert [fix for _, fix in run(tmp_path, *looks).fixes] == [by_up, by_step]
+    found = run(tmp_path, *looks, error=error)
+    assert [fix for _, fix in found.fixes] == [by_step]
+    assert found.findings[0].fix == ""

@@ -153,6 +153,25 @@ def test_of_a_server_elsewhere_its_own_checks_speak(values: dict[str, Any], said
     assert found(use(row=unknown, **values), elsewhere=True, reaches_database=None, tenant_known=unknown) == said
 
 
+@pytest.mark.parametrize(
+    ("engine", "command", "hint"),
+    [
+        ({"login": True}, "owlclaw-up", "owlclaw-up"),
+        ({"login": True, "made": True}, "owlclaw-up", "owlclaw-up"),
+        ({"made": True, "email": "me@h"}, "", "OWLCLAW_UP_REMOTE_LOGIN=me@h OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up"),
+        ({}, "", "make a new one in the dashboard"),
+    ],
+)
+def test_a_refused_token_of_a_server_elsewhere_is_mended_by_up_only_with_a_login(
+    engine: dict[str, Any], command: str, hint: str
+) -> None:
+    bad = use(row=Unknown("it is on a server elsewhere"), **REFUSED)
+    sight = dataclasses.replace(ENGINE, elsewhere=True, reaches_database=None, **engine)
+    facts = TokenFacts((bad,), bad.token, Dials(GRPC, URL, False), sight, NOW, 1e9)
+    (finding,) = token_findings(facts, ".env")
+    assert (finding.id, finding.command, hint in finding.hint) == ("token.refused", command, True), finding.hint
+
+
 def test_the_tokens_in_use() -> None:
     own = (place("HATCHET_CLIENT_TOKEN", "a"), place("HATCHET_API_TOKEN", "a", line=4))
     assert tokens_in_use(EnvPlaces(own), {}) == [(Secret("a"), own, False)]

@@ -75,7 +75,7 @@ def test_where_they_stand() -> None:
     }  # fmt: skip
     about = {**SERVER, "tls": True, "timezone": "UTC", "connections": {"used": 7, "max": 100}}
     migrations: dict[str, Any] = {
-        "hatchet": {"version": None, "expected": None, "engine": None},
+        "hatchet": {"version": None, "expected": None, "engine": None, "elsewhere": False},
         "alembic": {
             "source": "alembic.ini",
             "heads": ["b2"],

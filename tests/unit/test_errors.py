@@ -38,6 +38,7 @@ from owlclaw_up.errors import (
     NotATestDatabase,
     OutputRefused,
     PortDenied,
+    PortLost,
     PortTaken,
     PostgresMissing,
     PostgresUnreachableFromContainer,
@@ -77,6 +78,10 @@ CASES: list[tuple[UpError, str, int, str, str]] = [
     (ModeBlocked("full", "no Docker", "owlclaw-up"), "mode-blocked", 3, "mode full cannot be used here: no Docker", "owlclaw-up"),
     (DurableRequired([("full", "no Docker")], "do this"), "durable-required", 3, "a durable mode is required", "do this"),
     (NotATestDatabase("shop", "it is yours", "x"), "not-a-test-database", 3, "database 'shop' is not dropped: it is yours", "x"),
+    (
+        PortLost(5432, "127.0.0.1", "PostgreSQL", log="could not bind"), "port-taken", 4,
+        "port 5432 of 127.0.0.1 was taken by somebody while PostgreSQL was starting", "ss -ltnp 'sport = :5432'; then: owlclaw-up",
+    ),
     (PostgresMissing([("h:5432", "it refuses")]), "postgres-missing", 3, "no PostgreSQL answers", "owlclaw-up --mode mock"),
     (ProjectNotWritable(PATH, "Read-only file system"), "project-not-writable", 3, "Read-only", f"ls -ld {PATH}"),
     (LockHeld("owlclaw-up up, pid 7", 12.4), "lock-held", 3, "pid 7; waited 12 s", "--timeout SECONDS"),

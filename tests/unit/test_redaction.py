@@ -81,6 +81,9 @@ MASKED = [
     ('password = "with blanks" x', f"password = {MASK} x"),
     ("?user=u&password=hunter2&sslmode=require", f"?user=u&password={MASK}&sslmode=require"),
     ("PASSWORD=hunter2", f"PASSWORD={MASK}"),
+    # What is to be typed is no secret.
+    ("REMOTE_PASSWORD=... owlclaw-up", "REMOTE_PASSWORD=... owlclaw-up"),
+    ("PASSWORD=...hunter2", f"PASSWORD={MASK}"),
     ("passwd=hunter2 pwd=hunter2", f"passwd={MASK} pwd={MASK}"),
     ("PGPASSWORD=hunter2 psql", f"PGPASSWORD={MASK} psql"),
     ("ADMIN_PASSWORD=Admin123!!", f"ADMIN_PASSWORD={MASK}"),

@@ -45,7 +45,7 @@ def test_the_contract_names_these_settings() -> None:
         "postgres_image", "registry_mirror", "dashboard_port", "grpc_port", "postgres_port", "rabbitmq_url",
         "admin_password", "token_lifetime", "hatchet_server_url", "alembic_config", "databases", "env_names",
         "remote_token", "remote_token_file", "remote_url", "remote_grpc", "remote_tls", "remote_ca_file",
-        "remote_server_name", "remote_login", "remote_password", "remote_tenant", "remote_database_url",
+        "remote_server_name", "remote_cert_file", "remote_key_file", "remote_login", "remote_password", "remote_tenant", "remote_database_url",
     }  # fmt: skip
 
 

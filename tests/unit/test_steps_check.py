@@ -14,9 +14,9 @@ from owlclaw_up.errors import EnvFileRefused
 from owlclaw_up.facts import DatabasesLook, DotenvLook, Facts, LoginLook, SdkLook, StackLook, TokenLook
 from owlclaw_up.host.base import DatabaseLook, Deadline, GrpcLook, ProcessId, ServerLogin, ServerRefusal
 from owlclaw_up.host.postgres_url import url_of
-from owlclaw_up.model import Absent, Action, Found, Secret, Unknown
+from owlclaw_up.model import Absent, Action, Found, Mode, Secret, Unknown
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import TENANT_ID, DatabaseSpec, PostgresSpec, StackSpec
+from owlclaw_up.spec import TENANT_ID, DatabaseSpec, PostgresSpec, RemoteEngine, StackSpec
 from owlclaw_up.steps.base import Run, Step
 from owlclaw_up.steps.database import (
     DropDatabase,
@@ -33,7 +33,7 @@ from owlclaw_up.steps.engine_stop import StopEngine
 from owlclaw_up.steps.keys import CreateKeys
 from owlclaw_up.steps.postgres import CreateCluster, RemoveCluster, StartServer, StopServer
 from owlclaw_up.steps.project import KeepLogins, PrepareProject, RemoveState
-from owlclaw_up.steps.smoke import Prove, kept_smoke
+from owlclaw_up.steps.smoke import Prove, engine_addresses, kept_smoke
 from owlclaw_up.steps.token import EnsureToken
 from owlclaw_up.token_claims import decode
 from tests.unit.fakes import make_facts, make_host, make_ledger, make_server, make_spec, make_token
@@ -585,6 +585,22 @@ class TestProof:
             assert check(step, up)[0] is Action.UNCHANGED
         ledger.vault.token = "another"
         assert check(step, up)[0] is Action.RUN
+
+    def test_what_an_engine_before_it_left_behind_may_run_out(
+        self, spec: StackSpec, ledger: Ledger, tmp_path: Path
+    ) -> None:
+        elsewhere = RemoteEngine(
+            "https://h.example.com", "h.example.com:443", TENANT_ID, None, "", "", None, "", False, None
+        )
+        remote = make_spec(tmp_path, engine=False, mode=Mode.REMOTE)
+        assert Prove(spec, ledger)._patience() == 0
+        assert engine_addresses(dataclasses.replace(remote, engine=elsewhere)) == [
+            {"host_port": "h.example.com:443", "server_url": "https://h.example.com"}
+        ]
+        # Whether that server was restarted a moment ago is not known here.
+        assert Prove(dataclasses.replace(remote, engine=elsewhere), ledger)._patience() > 60
+        ledger.remember("engine", patience=True)
+        assert Prove(spec, ledger)._patience() > 60
 
 
 def test_no_change_says_a_secret(spec: StackSpec, ledger: Ledger, facts: Facts) -> None:
