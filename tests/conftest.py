@@ -6,7 +6,6 @@ Nothing here mocks: `Cli` runs the real command as a process; `DebianPostgres` i
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -50,16 +50,26 @@ def kept_env() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in KEPT}
 
 
-@functools.cache
-def loaded() -> Loaded:
-    """The process that commands are forked from."""
-    return Loaded(kept_env())
+_LOADED: dict[tuple[str, ...], Loaded] = {}
+_LOADING = threading.Lock()
+
+
+def loaded(before: tuple[str, ...] = ()) -> Loaded:
+    """The process that commands are forked from.
+
+    Args:
+        before: what goes before its command line.
+    """
+    with _LOADING:
+        if before not in _LOADED:
+            _LOADED[before] = Loaded(kept_env(), before)
+        return _LOADED[before]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test is a failed one where CI could have run it, and CI installs what it needs."""
-    if loaded.cache_info().currsize:
-        loaded().close()
+    for process in _LOADED.values():
+        process.close()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -100,18 +110,23 @@ class Cli:
     history: list[Result] = field(default_factory=list)
     fresh: bool = False
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What goes before its command line."""
+        return ()
+
     def __call__(self, *args: str, timeout: float = 150, cwd: Path | None = None, **env: str) -> Result:
         begun = time.monotonic()
         folder, environ = cwd or self.root, {**self.env, **env}
-        if self.fresh or not loaded().can_run(environ):
+        if self.fresh or not loaded(self.before).can_run(environ):
             ran = subprocess.run(
-                [sys.executable, "-m", "owlclaw_up", *args],
+                [*self.before, sys.executable, "-m", "owlclaw_up", *args],
                 cwd=folder, env=environ, timeout=timeout, text=True, capture_output=True, stdin=subprocess.DEVNULL,
                 check=False,
             )  # fmt: skip
             code, stdout, stderr = ran.returncode, ran.stdout, ran.stderr
         else:
-            code, stdout, stderr = loaded().run(args, cwd=folder, env=environ, timeout=timeout)
+            code, stdout, stderr = loaded(self.before).run(args, cwd=folder, env=environ, timeout=timeout)
         result = Result(args, code, stdout, stderr, time.monotonic() - begun)
         self.history.append(result)
         return result
@@ -125,8 +140,8 @@ class Cli:
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start it without waiting; the test ends it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            [*self.before, sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env},
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     @property

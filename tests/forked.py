@@ -48,14 +48,17 @@ class Loaded:
 
     Args:
         env: the environment in which it is loaded.
+        before: what goes before its command line, to make it another user's.
     """
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], before: Sequence[str] = ()) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="owlclaw-up-loaded-")
+        if before:
+            Path(self._folder.name).chmod(0o777)
         self._address = str(Path(self._folder.name) / "socket")
         self._deciding = _deciding(env)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forked", self._address],
+            [*before, sys.executable, "-m", "tests.forked", self._address],
             cwd=Path(__file__).parents[1], env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stdout is not None

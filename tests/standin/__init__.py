@@ -50,6 +50,11 @@ import sys
 from pathlib import Path
 
 PROGRAMS = ("hatchet-lite", "hatchet-admin", "hatchet-migrate")
+# Nearly every command asks for it, and to start Python takes longer than all that a real engine does then.
+_ANSWER_VERSION = (
+    '[ "$*" != --version ] || [ -n "$STANDIN_FAULT" ] || [ -e "$STANDIN_HOME/fault" ] || [ -e "${0%/*}/fault" ] ||\n'
+    '  { echo "$STANDIN_VERSION"; exit; }\n'
+)
 
 
 def install(
@@ -76,7 +81,9 @@ def install(
             "#!/bin/sh\n"
             f"STANDIN_HOME={shlex.quote(str(directory))} STANDIN_VERSION={shlex.quote(version)}\n"
             "export STANDIN_HOME STANDIN_VERSION\n"
-            f'exec {shlex.quote(python)} -I {shlex.quote(str(launch))} {program} "$0" "$@"\n',
+            # The one of the real hatchet-admin is that of another package.
+            + (_ANSWER_VERSION if program != "hatchet-admin" else "")
+            + f'exec {shlex.quote(python)} -I {shlex.quote(str(launch))} {program} "$0" "$@"\n',
             encoding="utf-8",
         )
         script.chmod(0o755)
