@@ -101,9 +101,9 @@ class Loaded:
         return code, texts["stdout"], texts["stderr"]
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        # Closes both pipes, and waits.
+        with self._process:
+            pass
         self._folder.cleanup()
 
 
