@@ -255,7 +255,7 @@ def _dashboard(situation: Situation) -> Answer:
         return _no(web, _UP)
     look = web.value
     if look.headless and situation.mode is Mode.REMOTE:
-        return Answer(False, f"a placeholder: the engine of {look.url} has no page", "owlclaw-up status")
+        return Answer(False, "a placeholder: that server came without its page", "owlclaw-up status")
     if look.headless:
         return Answer(False, "a placeholder: the engine has no static-assets/", NAME_ENGINE)
     if not look.html:

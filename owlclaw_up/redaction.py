@@ -16,9 +16,13 @@ from urllib.parse import quote
 MASK = "***"
 _TOKEN = re.compile(r"\bey[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{4,}\.?[A-Za-z0-9_=/+-]*")
 _KEYSET = re.compile(r"\beyJ[A-Za-z0-9+/_-]{120,}={0,2}")
-_URL_PASSWORD = re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)[^\s]+(?=@)")
+# What stands for a password in a command that is to be typed.
+_PLACEHOLDER = r"(?:\.{3}|PASSWORD)"
+_URL_PASSWORD = re.compile(
+    rf"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*:)(?!{_PLACEHOLDER}@[^\s@]*(?:\s|$))[^\s]+(?=@)"
+)
 _KEYWORD_PASSWORD = re.compile(
-    r"(?P<head>(?:\b\w*passw(?:or)?d|\bpwd)\s*=\s*)(?!\.\.\.(?:\s|$))('[^']*'|\"[^\"]*\"|[^\s&'\"]+)", re.IGNORECASE
+    r"(?P<head>(?:\b\w*passw(?:or)?d|\bpwd)\s*=\s*)(?!\.{3}(?:\s|$))('[^']*'|\"[^\"]*\"|[^\s&'\"]+)", re.IGNORECASE
 )
 _SHORTEST = 4
 

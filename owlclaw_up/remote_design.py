@@ -148,17 +148,17 @@ def _check_given(look: RemoteLook) -> None:
             hint=f"three parts of base64 with points between them are wanted: {_TOKEN}",
         )  # fmt: skip
     missing = [
-        f"{setting} ({what})"
-        for value, setting, what in (
-            (target.server_url.value, "OWLCLAW_UP_REMOTE_URL", "https://HOST of REST and dashboard"),
-            (target.grpc_address.value, "OWLCLAW_UP_REMOTE_GRPC", "HOST:PORT of gRPC"),
+        typed
+        for value, typed in (
+            (target.server_url.value, "OWLCLAW_UP_REMOTE_URL=https://HOST"),
+            (target.grpc_address.value, "OWLCLAW_UP_REMOTE_GRPC=HOST:PORT"),
         )
         if not value
     ]
     if missing:
-        says = "the token does not say where its server is" if target.token else "a login does not say where gRPC is"
+        says = f"{'the token' if target.token else 'a login'} does not say where {'gRPC' if target.server_url.value else 'its server'} is"
         raise RemoteUnusable(
-            "remote-address", f"the address of the server is not known: {says}", hint=f"set {' and '.join(missing)}"
+            "remote-address", f"the address of the server is not known: {says}", hint=f"{' '.join(missing)} {_UP}"
         )
     wrong = malformed(target)
     if wrong is not None:

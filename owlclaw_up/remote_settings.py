@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from owlclaw_up import dotenv_text
-from owlclaw_up.errors import BadSetting, RemoteUnusable
+from owlclaw_up.errors import BadSetting
 from owlclaw_up.facts.place import kept_remote
 from owlclaw_up.facts.remote import TOKEN
 from owlclaw_up.host.base import ServerLogin, on_this_machine
@@ -15,6 +15,7 @@ from owlclaw_up.host.postgres_url import parse_url, url_of
 from owlclaw_up.model import Mode, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import DatabaseSetting, Settings, Sourced
+from owlclaw_up.steps.remote import login_wanted
 from owlclaw_up.token_claims import decode
 
 _STAYS = "the last successful up used it"
@@ -102,10 +103,7 @@ def carried(project_settings: Settings, ledger: Ledger) -> Settings:
         return settings
     made = claims is not None and bool(ledger.receipts(TOKEN, id=claims.token_id))
     if made and not (settings.remote_token.value or (settings.remote_login.value and settings.remote_password.value)):
-        raise RemoteUnusable(
-            "remote-login", f"the token of {place.server_url} was made by a login, and a new one could not be made without it",
-            hint="OWLCLAW_UP_REMOTE_LOGIN=EMAIL OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up reset",
-        )  # fmt: skip
+        raise login_wanted(place.server_url, "owlclaw-up reset")
     kept: dict[str, object] = {
         "remote_url": place.server_url,
         "remote_grpc": place.grpc_address,

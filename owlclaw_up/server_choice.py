@@ -183,14 +183,45 @@ def of_refusal(
         ),
         "privilege": (f"{where} lets the login of {source} into no database", "use a login with more rights"),
         "offline": (f"{where} ({source}) is another machine, and offline is set", "leave out --offline"),
-        "tls": (
-            f"{where} and this client do not agree on TLS ({source})",
-            "add ?sslmode=require or disable; verify-full wants sslrootcert=FILE too",
-        ),
+        "tls": _of_tls(refusal.detail, where, source),
     }
     message, hint = texts.get(refusal.kind, (f"{where} cannot be used ({source})", "see the detail"))
     return PostgresUnusable(
         f"postgres-{refusal.kind}", message, hint=(hints or {}).get(refusal.kind, hint), detail=refusal.detail
+    )
+
+
+# Words of libpq, what they mean, what helps.
+_TLS_FAULTS = (
+    ("no encryption", "it demands TLS, and the URL forbids it", "?sslmode=require in the URL, or verify-full with sslrootcert=FILE"),
+    (
+        "does not support ssl", "it speaks no TLS, and the URL demands it",
+        "?sslmode=disable in the URL (what goes there is then not encrypted), or have that server speak TLS",
+    ),
+    (
+        "does not match host name", "its certificate is for another name",
+        "the host in the URL as that certificate names it, or ?sslmode=verify-ca",
+    ),
+    (
+        "certificate verify failed", "its certificate is not signed by the root that is trusted here",
+        "&sslrootcert=FILE in the URL, with the root of that certificate as PEM",
+    ),
+    (
+        "root certificate file", "there is no root certificate to check it by",
+        "&sslrootcert=FILE in the URL, with the root of its certificate as PEM; or sslrootcert=system",
+    ),
+)  # fmt: skip
+
+
+def _of_tls(words: str, where: str, source: str) -> tuple[str, str]:
+    """What a server and this client do not agree on, and what helps."""
+    low = words.lower()
+    for word, why, hint in _TLS_FAULTS:
+        if word in low:
+            return f"{where} cannot be used over TLS as the URL has it: {why} ({source})", hint
+    return (
+        f"{where} and this client do not agree on TLS ({source})",
+        "add ?sslmode=require or disable; verify-full wants sslrootcert=FILE too",
     )
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from owlclaw_up.errors import UpError
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import running_engine, wanted_engines
 from owlclaw_up.facts.values import DockerFacts, PlatformLook, PortChoice, SdkLook
@@ -167,8 +168,15 @@ def _image_source(host: Host, settings: Settings, docker: Callable[[], Fact[Dock
     machine, image = engines.image_machine(), settings.hatchet_image.value
     if not machine:
         return ""
+
+    def ask_docker() -> Fact[DockerFacts]:
+        try:
+            return docker()
+        except UpError as error:
+            return Unknown(error.message)
+
     # An engine that hangs is not waited for as long as everything else.
-    seen = ask({"docker": docker}, _DOCKER_SECONDS).get("docker")
+    seen = ask({"docker": ask_docker}, _DOCKER_SECONDS).get("docker")
     if isinstance(seen, Found):
         here = look_in_docker(image, machine, host.environ, Found(seen.value.look.address))
     elif seen is not None:

@@ -95,6 +95,7 @@ def _in_engine(image: str, machine: str, address: str) -> Fact[InDocker]:
     def take(folder: Path, progress: Progress) -> HeldImage:
         archive = folder / "image.tar"
         docker.save(image, archive, lambda done: progress(done, max(done, look.size)))
+        progress(archive.stat().st_size, archive.stat().st_size)
         return read_archive(archive, _full(look), machine)
 
     name = dataclasses.replace(parse_reference(image), at="")

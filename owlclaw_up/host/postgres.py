@@ -377,6 +377,7 @@ _KINDS = {
 _WORDS = (
     ("password authentication failed", "login"),
     ("no password supplied", "login"),
+    ("does not match host name", "tls"),
     ("authentication failed", "login"),
     ("no pg_hba.conf entry", "login"),
     ("is not permitted to log in", "login"),

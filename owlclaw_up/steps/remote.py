@@ -215,6 +215,18 @@ class LeaveRemote:
         return Applied(Action.UPDATE, "its token is put away; the server is as it was")
 
 
+def login_wanted(server_url: str, command: str) -> RemoteUnusable:
+    """What stands against a new token in the place of one that a login made.
+
+    Args:
+        command: the one that wants it.
+    """
+    return RemoteUnusable(
+        "remote-login", f"the token of {server_url} was made by a login, and a new one could not be made without it",
+        hint=f"OWLCLAW_UP_REMOTE_LOGIN=EMAIL OWLCLAW_UP_REMOTE_PASSWORD=... {command}",
+    )  # fmt: skip
+
+
 def steps(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """What `up` does about a server elsewhere, before the dotenv file is written."""
     return [UseRemote(spec, ledger), KeepToken(spec, ledger)]
@@ -231,10 +243,11 @@ def rotation(spec: StackSpec, ledger: Ledger, remote: RemoteEngine, *, keep_old:
     Raises:
         RemoteUnusable: it was given, or there is no login to make one.
     """
+    if remote.login is None and remote.made:
+        raise login_wanted(remote.server_url, "owlclaw-up token rotate")
     if remote.login is None:
-        given = "" if remote.made else ", since it was given"
         raise RemoteUnusable(
-            "remote-token-given", f"the token of {remote.server_url} is not ours to change{given}",
+            "remote-token-given", f"the token of {remote.server_url} is not ours to change, since it was given",
             hint="with a login: OWLCLAW_UP_REMOTE_LOGIN=EMAIL OWLCLAW_UP_REMOTE_PASSWORD=... owlclaw-up token rotate; or "
             "make one in the dashboard, then: OWLCLAW_UP_REMOTE_TOKEN=... owlclaw-up",
         )  # fmt: skip

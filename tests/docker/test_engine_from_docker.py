@@ -227,15 +227,24 @@ class TestFromAnEngineThatAnswers:
             )  # fmt: skip
         assert "before that, out of Docker: layer sha256:" in error.detail
 
-    def test_another_platform(self, loaded: str, engine: str, layers: Sequence[bytes], tmp_path: Path) -> None:
-        name, file = f"{NAME}:foreign", tmp_path / "image.tar"
+    def test_another_platform(
+        self, loaded: str, engine: str, registry: Registry, layers: Sequence[bytes], tmp_path: Path
+    ) -> None:
+        """By name; and the registry has the right one."""
+        name, file, notes = f"{NAME}:foreign", tmp_path / "image.tar", list[str]()
         file.write_bytes(saved(name, layers[1:2], machine="arm64")[0])
+        Publisher(registry.address).image("right/engine", "1", layers)
         docker("load", "--input", str(file))
         try:
             error = refused(name, "pull-platform", environ={"DOCKER_HOST": engine})
+            pulled = pull(
+                name, source=f"{registry.address}/right/engine:1", environ={"DOCKER_HOST": engine}, note=notes.append
+            )
         finally:
             docker("rmi", name)
-        assert "Docker has it for linux/arm64, wanted linux/amd64" in error.detail
+        why = "Docker has it for linux/arm64, wanted linux/amd64"
+        assert why in error.detail and notes == [f"not out of Docker: {why}"]
+        assert pulled.source == "registry"
 
     def test_it_does_not_have_it(self, engine: str) -> None:
         error = refused(f"{NAME}:nowhere", "pull-offline", environ={"DOCKER_HOST": engine})
@@ -274,7 +283,7 @@ class TestFromAnEngineThatAnswers:
         """Offline and from a clean folder: asked for; and by itself, where no compose can drive that Docker."""
         cli = docker_project(loaded, OWLCLAW_UP_ENGINE_DIR="", DOCKER_HOST=engine, OWLCLAW_UP_OFFLINE="true")
         by_itself = cli.json("plan", PATH=str(tmp_path))
-        assert (by_itself["mode"], by_itself["decision"]["source"]) == ("native", "auto")
+        assert (by_itself["mode"], by_itself["decision"]["source"]) == ("native", "auto"), by_itself["decision"]
         assert f"can be taken out of its image in Docker ({loaded})" in by_itself["decision"]["why"]
         first = by_itself["steps"][0]
         assert (first["id"], first["action"]) == ("engine.fetch", "create")

@@ -174,7 +174,8 @@ def test_other_refusals_have_their_own_words(mock_cli: Cli, server: DebianPostgr
     assert error["code"] == "postgres-no-database" and where in error["message"]
     assert "/postgres" in error["hint"]
     error = refused(mock_cli, server.url() + "?sslmode=require")
-    assert error["code"] == "postgres-tls" and "sslmode" in error["hint"]
+    assert error["code"] == "postgres-tls" and "sslmode=disable" in error["hint"]
+    assert "it speaks no TLS" in error["message"]
     with role(server, "crowd", "login createdb createrole connection limit 0") as url:
         error = refused(mock_cli, url)
         assert error["code"] == "postgres-too-many-connections" and where in error["message"]

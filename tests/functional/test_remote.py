@@ -302,7 +302,7 @@ def test_a_login_makes_a_token_and_takes_it_back(server: Server, project: Cli) -
     assert first != server.token and not server.revoked(first)
     assert project.secrets["passwords"].keys() == {"owlclaw"}, "the login itself is not kept"
     assert actions(did(project, up)) == {"unchanged", "skip"}
-    assert code_of(did(project, rotate, exit_code=3)) == "remote-token-given"
+    assert code_of(did(project, rotate, exit_code=3)) == "remote-login"
     did(project, rotate, **server.login)
     second = kept_token(project)
     assert second != first and server.revoked(first) and not server.revoked(second)
@@ -485,7 +485,7 @@ CASES: dict[str, tuple[Callable[[Server], dict[str, Any]], str, str, str]] = {
     "of other keys": (other_keys, "remote-token-refused", "revoked, or of another installation", "make a new one"),
     "without addresses": (
         lambda s: {"OWLCLAW_UP_REMOTE_TOKEN": make_token(server_url="", grpc_broadcast_address="", exp=int(time.time()) + 999)},
-        "remote-address", "does not say where its server is", "OWLCLAW_UP_REMOTE_GRPC (HOST:PORT",
+        "remote-address", "does not say where its server is", "OWLCLAW_UP_REMOTE_GRPC=HOST:PORT owlclaw-up",
     ),
     "with an address that is none": (
         lambda s: {"HATCHET_CLIENT_TOKEN": s.token, "HATCHET_CLIENT_HOST_PORT": "https://x"}, "remote-address",
@@ -645,14 +645,19 @@ def test_an_engine_too_old_for_the_sdk_is_refused_and_one_that_went_away_named(
 
 
 def test_a_postgres_that_demands_tls(server: Server, remote: Cli) -> None:
-    with tls_postgres("a-Secret-1") as (postgres, _):
+    with tls_postgres("a-Secret-1") as (postgres, certificate):
         given: dict[str, Any] = {"OWLCLAW_UP_REMOTE_TOKEN": server.token}
         plain = refusal(remote, **given, OWLCLAW_UP_ADMIN_URL=postgres.url() + "?sslmode=disable")
-        assert plain.code == "postgres-tls" and "sslmode" in plain.hint
+        assert plain.code == "postgres-tls" and "?sslmode=require" in plain.hint
+        assert "it demands TLS, and the URL forbids it" in plain.message
         unknown = refusal(
             remote, **given, OWLCLAW_UP_ADMIN_URL=postgres.url() + f"?sslmode=verify-full&sslrootcert={server.root}"
         )
-        assert unknown.code == "postgres-tls"
+        assert unknown.code == "postgres-tls" and "sslrootcert=FILE" in unknown.hint
+        assert "not signed by the root" in unknown.message
+        by_address = postgres.url().replace("localhost", "127.0.0.1") + f"?sslmode=verify-full&sslrootcert={certificate}"
+        named = refusal(remote, **given, OWLCLAW_UP_ADMIN_URL=by_address)
+        assert named.code == "postgres-tls" and "is for another name" in named.message
         # A login without rights is told what to hand to whoever may; what they give back is used as it is.
         postgres.sql("create role guest login password 'a-Guest-1'")
         url = postgres.url("guest", "a-Guest-1") + "?sslmode=require"

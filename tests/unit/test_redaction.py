@@ -84,6 +84,13 @@ MASKED = [
     # What is to be typed is no secret.
     ("REMOTE_PASSWORD=... owlclaw-up", "REMOTE_PASSWORD=... owlclaw-up"),
     ("PASSWORD=...hunter2", f"PASSWORD={MASK}"),
+    (
+        "owlclaw-up --admin-url postgresql://postgres:PASSWORD@h/d",
+        "owlclaw-up --admin-url postgresql://postgres:PASSWORD@h/d",
+    ),
+    ("URL='postgresql://owlclaw:...@h:1/owlclaw?a=b' up", "URL='postgresql://owlclaw:...@h:1/owlclaw?a=b' up"),
+    ("postgresql://u:...@hunter2@h/d", f"postgresql://u:{MASK}@h/d"),
+    ("postgresql://u:PASSWORD1@h/d", f"postgresql://u:{MASK}@h/d"),
     ("passwd=hunter2 pwd=hunter2", f"passwd={MASK} pwd={MASK}"),
     ("PGPASSWORD=hunter2 psql", f"PGPASSWORD={MASK} psql"),
     ("ADMIN_PASSWORD=Admin123!!", f"ADMIN_PASSWORD={MASK}"),
