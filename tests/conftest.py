@@ -68,11 +68,15 @@ def loaded(before: tuple[str, ...] = ()) -> Loaded:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test is a failed one where CI could have run it, and CI installs what it needs."""
-    for process in _LOADED.values():
-        process.close()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure() -> None:
+    """Not before: where the tests are interrupted, projects are purged after `pytest_sessionfinish`."""
+    for process in _LOADED.values():
+        process.close()
 
 
 @dataclass
