@@ -258,6 +258,8 @@ def _dashboard(situation: Situation) -> Answer:
         return Answer(False, "a placeholder: that server came without its page", "owlclaw-up status")
     if look.headless:
         return Answer(False, "a placeholder: the engine has no static-assets/", NAME_ENGINE)
+    if look.sidecar:
+        return Answer(False, "Hatchet's embedded engine has none", f"{_UP} --mode full")
     if not look.html:
         return Answer(
             False, f"{look.url or f'port {look.port}'} says {look.status or 'nothing'}, and gives no page", _UP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from owlclaw_up.errors import EngineUnusable, NoFreePort, PostgresUnusable
+from owlclaw_up.errors import EngineUnusable, NoFreePort, PostgresUnusable, SidecarRefused
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.machine import FELLOW_PORTS
 from owlclaw_up.facts.stack import wanted_engines
@@ -34,6 +34,24 @@ def refuse_elsewhere(settings: Settings, mode: Mode) -> None:
         )  # fmt: skip
 
 
+def refuse_sidecars(settings: Settings) -> None:
+    """Hatchet's embedded engine runs alone here, and with PostgreSQL as its queue.
+
+    Raises:
+        SidecarRefused: several engines were asked for, or RabbitMQ.
+    """
+    if settings.engines.value > 1:
+        raise SidecarRefused(
+            "sidecar-engines", f"{settings.engines.value} engines run from Hatchet's binaries alone, and this would be its embedded engine",
+            hint="owlclaw-up --engines 1; or take the binaries: OWLCLAW_UP_NATIVE_ENGINE=binaries owlclaw-up",
+        )  # fmt: skip
+    if settings.rabbitmq_url.value is not None:
+        raise SidecarRefused(
+            "sidecar-rabbitmq", "Hatchet's embedded engine takes RabbitMQ's URL on its command line alone, where everybody reads its password",
+            hint="leave out rabbitmq_url; or take the binaries: OWLCLAW_UP_NATIVE_ENGINE=binaries owlclaw-up",
+        )  # fmt: skip
+
+
 def engine_connections(pool: int) -> int:
     """How many connections an engine may open at most.
 
@@ -43,16 +61,19 @@ def engine_connections(pool: int) -> int:
     return _POOLS * (pool + _POOL_EXTRA)
 
 
-def pool_shares(facts: Facts, settings: Settings, ledger: Ledger, mode: Mode, connections: int) -> list[int]:
+def pool_shares(
+    facts: Facts, settings: Settings, ledger: Ledger, connections: int, *, several: bool
+) -> list[int]:  # fmt: skip
     """The size of each pool of every engine, the first one's first; an engine that runs keeps its own where that may be.
 
     Args:
         connections: what the server allows altogether.
+        several: whether there may be more than one engine.
 
     Raises:
         PostgresUnusable: the server does not allow enough connections.
     """
-    count = wanted_engines(settings, ledger) if mode is Mode.NATIVE else 1
+    count = wanted_engines(settings, ledger) if several else 1
     running = {
         number: int(kept)
         for number in range(1, count + 1)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from owlclaw_up.cluster_design import fellows, pool_shares, refuse_elsewhere
+from owlclaw_up.cluster_design import fellows, pool_shares, refuse_elsewhere, refuse_sidecars
 from owlclaw_up.compose_design import COMPOSE_FILES, adoptable, compose_spec, learn_by_hand, published_ports
 from owlclaw_up.errors import (
     DatabaseNotOurs,
@@ -23,7 +23,7 @@ from owlclaw_up.facts.machine import INNER_PORTS, port_range
 from owlclaw_up.host.base import PortLook, ServerLogin, ServerLook
 from owlclaw_up.host.embedded import SUPERUSER
 from owlclaw_up.model import Absent, Decision, Mode, Unknown, found
-from owlclaw_up.modes import MODES, usable_engine
+from owlclaw_up.modes import MODES, native_engine
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.remote_design import remote_engine
 from owlclaw_up.server_choice import of_role_refusal
@@ -42,6 +42,8 @@ from owlclaw_up.spec import (
     Ports,
     PostgresSpec,
     RemoteEngine,
+    Sidecar,
+    SidecarEngine,
     StackSpec,
 )
 from owlclaw_up.upgrade_record import refuse_older
@@ -73,6 +75,7 @@ def design(
 
     Raises:
         PortTaken, PortDenied, NoFreePort: a public port cannot be had.
+        SidecarRefused: Hatchet's embedded engine cannot do what is asked for.
         RemoteUnusable: in `remote`, the server cannot be used as it is given.
         RolePasswordUnknown, DatabaseNotOurs, EnvFileRefused, PostgresUnusable: something of the user's is in the way.
     """
@@ -91,7 +94,11 @@ def design(
         engine_spec = remote_engine(facts, settings)
     elif MODES[decision.mode].durable:
         _check_btree_gist(on_server, postgres)
-        shares = pool_shares(facts, settings, ledger, decision.mode, postgres.max_connections)
+        native = native_engine(facts, settings) if compose is None else None
+        if isinstance(native, Sidecar):
+            refuse_sidecars(settings)
+        several = isinstance(native, EngineBinaries)
+        shares = pool_shares(facts, settings, ledger, postgres.max_connections, several=several)
         told: dict[str, Any] = {
             "admin_email": ADMIN_EMAIL,
             "admin_password": settings.admin_password.value or ledger.password("dashboard"),
@@ -102,11 +109,14 @@ def design(
         if compose is not None:
             engine_spec = ContainerEngine(**told, image=settings.hatchet_image.value)
         else:
-            binaries = usable_engine(facts)
-            assert isinstance(binaries, EngineBinaries)
             seen = on_server.databases.get(HATCHET_DATABASE)
-            refuse_older(ledger, postgres, binaries.version, str(binaries.directory), seen)
-            engine_spec = NativeEngine(**told, binaries=binaries, fellows=fellows(facts, shares, ports.postgres))
+            assert isinstance(native, (EngineBinaries, Sidecar))
+            source = native.source if isinstance(native, Sidecar) else str(native.directory)
+            refuse_older(ledger, postgres, native.version, source, seen)
+            if isinstance(native, Sidecar):
+                engine_spec = SidecarEngine(**told, sidecar=native)
+            else:
+                engine_spec = NativeEngine(**told, binaries=native, fellows=fellows(facts, shares, ports.postgres))
     return StackSpec(
         project=ledger.project,
         state_dir=ledger.directory,

@@ -50,7 +50,7 @@ from owlclaw_up.receipts import Ledger, now_text, project_lock
 from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.spec import EngineSpec, NativeEngine, StackSpec
+from owlclaw_up.spec import EngineSpec, NativeEngine, SidecarEngine, StackSpec
 from owlclaw_up.standing import status
 from owlclaw_up.steps import build, removals
 from owlclaw_up.steps.base import Step
@@ -255,8 +255,13 @@ def _apply_up(
     return Outcome(
         command, status, 1 if said_no else 0, decision.mode, decision, tuple(reports), endpoints(spec),
         relative(project, spec.env_path), seconds(), smoke, findings,
-        login=dashboard_login(project) if isinstance(spec.engine, EngineSpec) else None, project=project.root, data={"notes": notes},
+        login=dashboard_login(project) if _has_dashboard(spec) else None, project=project.root, data={"notes": notes},
     )  # fmt: skip
+
+
+def _has_dashboard(spec: StackSpec) -> bool:
+    """Whether it is one of ours that we know the login of."""
+    return isinstance(spec.engine, EngineSpec) and not isinstance(spec.engine, SidecarEngine)
 
 
 def _planned(project: Project, prepared: Prepared, command: str, seconds: float) -> Outcome:

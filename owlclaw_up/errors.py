@@ -261,6 +261,14 @@ class EngineUnusable(PreconditionError):
         self.code = code
 
 
+class SidecarRefused(PreconditionError):
+    """Hatchet's embedded engine cannot do what was asked for; `code` says what that is."""
+
+    def __init__(self, code: str, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
 class RemoteUnusable(PreconditionError):
     """The server that mode `remote` is given cannot be used as it is given; `code` says which of its faults it is."""
 
@@ -498,6 +506,47 @@ class ProcessDied(ApplyFailed):
 
     def __init__(self, what: str, how: str, *, hint: str, log: str) -> None:
         super().__init__("process-died", f"{what} ended {how} while it was starting", hint=hint, detail=log)
+
+
+class SidecarFailed(ApplyFailed):
+    """Hatchet's embedded engine did not come up.
+
+    Attributes:
+        kind: what hatchet-sdk failed at, as the keeper names it.
+    """
+
+    _TEXTS: ClassVar[dict[str, tuple[str, str, str]]] = {
+        "unreachable": (
+            "sidecar-unreachable", "could not be fetched: GitHub cannot be reached",
+            "check the network, and HTTPS_PROXY; or {by_hand}",
+        ),
+        "release": (
+            "sidecar-release", "could not be fetched: there is no such release for this machine",
+            "another release: OWLCLAW_UP_SIDECAR_VERSION=vX.Y.Z owlclaw-up",
+        ),
+        "checksum": (
+            "sidecar-checksum", "is not what its checksum promises, and was not started",
+            "fetch it anew, or correct sidecar_checksum (HATCHET_CLIENT_EMBEDDED_CHECKSUM); then: owlclaw-up",
+        ),
+        "not-runnable": ("sidecar-not-runnable", "cannot be run", "file {program}; another one: OWLCLAW_UP_SIDECAR_BINARY=FILE owlclaw-up"),
+        "died": ("process-died", "ended before it was ready", "owlclaw-up logs hatchet"),
+        "late": ("timeout", "was not ready in time", "give it longer with --timeout SECONDS, or look: owlclaw-up logs hatchet"),
+        "handshake": (
+            "sidecar-handshake", "answered otherwise than it was asked",
+            "another release: OWLCLAW_UP_SIDECAR_VERSION=vX.Y.Z owlclaw-up",
+        ),
+        "other": ("sidecar-failed", "could not be started by hatchet-sdk", "owlclaw-up logs hatchet"),
+    }  # fmt: skip
+
+    def __init__(
+        self, what: str, kind: str, words: str, *, program: str, by_hand: str, cause: str = "", hint: str = ""
+    ) -> None:
+        code, why, usual = self._TEXTS[kind]
+        super().__init__(
+            code, f"{what} {why}" + (f": {cause}" if cause else ""),
+            hint=hint or usual.format(program=program, by_hand=by_hand), detail=words,
+        )  # fmt: skip
+        self.kind = kind
 
 
 class ContainerDied(ApplyFailed):

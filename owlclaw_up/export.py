@@ -11,11 +11,12 @@ from urllib.parse import SplitResult, urlsplit
 from owlclaw_up.environment import prepare
 from owlclaw_up.errors import ExportRefused, UsageError
 from owlclaw_up.facts.dotenv import look_at_dotenv
+from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.helm_values import CHARTS, HelmExport, secret, values
 from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Finding, Mode, Outcome
 from owlclaw_up.project import NoEnvironment, Project, relative
-from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, NativeEngine, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, StackSpec
 from owlclaw_up.steps.engine_env import IDENTITY
 
 _FOLDER = "helm"
@@ -115,10 +116,13 @@ def _export(project: Project, wish: HelmWish) -> HelmExport:
         raise NoEnvironment(project.root)
     missing = [name for name in IDENTITY if not identity.get(name)]
     no_engine = {Mode.MOCK.value: "mode mock has no engine", Mode.REMOTE.value: "the engine runs elsewhere"}
-    if state.mode in no_engine or missing:
-        why = no_engine.get(state.mode, "its keys are not kept here")
+    embedded = serves_by_sidecar(project.ledger)
+    if state.mode in no_engine or missing or embedded:
+        inside = "Hatchet's embedded engine keeps its keys in its database"
+        why = no_engine.get(state.mode, inside if embedded else "its keys are not kept here")
         elsewhere = state.mode == Mode.REMOTE.value
         hint = "in the project that brought it up: owlclaw-up export helm" if elsewhere else "owlclaw-up --mode native"
+        hint = "OWLCLAW_UP_NATIVE_ENGINE=binaries owlclaw-up --mode native" if embedded else hint
         raise ExportRefused(f"there is nothing to hand over to a cluster: {why}", hint)
     kept = dataclasses.replace(project.settings.mode, value=Mode(state.mode))
     spec = prepare(dataclasses.replace(project, settings=dataclasses.replace(project.settings, mode=kept))).spec
@@ -144,7 +148,7 @@ def _export(project: Project, wish: HelmWish) -> HelmExport:
 
 def _tag(project: Project, spec: StackSpec) -> str:
     """The images' tag: the engine's own version, else that of the image in the settings."""
-    version = spec.engine.binaries.version if isinstance(spec.engine, NativeEngine) else ""
+    version = spec.engine.version if isinstance(spec.engine, EngineSpec) else ""
     if _RELEASE.fullmatch(version) and version != _UNSTAMPED:
         return version
     return project.settings.hatchet_image.value.rpartition(":")[2]

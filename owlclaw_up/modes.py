@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from owlclaw_up.errors import (
     DurableRequired,
@@ -20,9 +21,7 @@ from owlclaw_up.model import Absent, Decision, Mode, Move, Obstacle, Rejected, U
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.server_choice import server_fault
 from owlclaw_up.settings import Settings, wanted_databases
-from owlclaw_up.spec import (
-    EngineBinaries,
-)
+from owlclaw_up.spec import EngineBinaries, Sidecar
 
 NAME_ENGINE = "OWLCLAW_UP_ENGINE_DIR=DIR owlclaw-up"
 _GET_ENGINE = f"owlclaw-up engine pull, owlclaw-up engine import DIR, or {NAME_ENGINE}"
@@ -100,9 +99,11 @@ def _remote_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
 
 def _native_obstacle(facts: Facts, settings: Settings) -> Obstacle | None:
     looked = found(facts.engines) or ()
-    engine = usable_engine(facts)
+    engine = native_engine(facts, settings)
     if isinstance(engine, Obstacle):
         return engine
+    if isinstance(engine, EngineRefused):
+        return Obstacle(engine.why, engine.hint)
     if engine is None:
         refused = [r for r in looked if isinstance(r, EngineRefused)]
         if refused:
@@ -159,6 +160,38 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
     return None
 
 
+def wants_sidecar(facts: Facts, settings: Settings) -> bool:
+    """Whether mode native is to run Hatchet's embedded engine, not its binaries.
+
+    Left to us: as the last start; else the sidecar on macOS, where no binaries of that system are at hand.
+    """
+    asked = settings.native_engine.value
+    if asked != "auto":
+        return asked == "sidecar"
+    look, machine = found(facts.sidecar), found(facts.platform)
+    if look is None or settings.engine_dir.explicit:
+        return False
+    if look.serves:
+        return True
+    return machine is not None and machine.system == "Darwin" and not isinstance(usable_engine(facts), EngineBinaries)
+
+
+def native_engine(facts: Facts, settings: Settings) -> EngineBinaries | Sidecar | EngineRefused | Obstacle | None:
+    """The engine that mode native would start, or why it cannot be; None where there is none."""
+    if not wants_sidecar(facts, settings):
+        return usable_engine(facts)
+    look, sdk = found(facts.sidecar), found(facts.sdk)
+    if look is None:
+        why = facts.sidecar.why if isinstance(facts.sidecar, (Absent, Unknown)) else ""
+        return EngineRefused(
+            Path(), "", "sidecar-missing", f"no embedded engine could be looked for: {why}", "owlclaw-up plan"
+        )
+    sidecar = look.found
+    if isinstance(sidecar, EngineRefused) or not sidecar.version or sdk is None:
+        return sidecar
+    return too_old(f"Hatchet's embedded engine of {sidecar.source}", sidecar.version, sdk) or sidecar
+
+
 def too_old(what: str, version: str, sdk: SdkLook) -> Obstacle | None:
     """What stands against an engine that hatchet-sdk only drives by its legacy path, which fails at random.
 
@@ -192,10 +225,11 @@ def choose(facts: Facts, settings: Settings, ledger: Ledger, moves: Sequence[Mov
         why = f"asked for by {asked.origin}" if source != "state" else asked.origin
         blocked = obstacles[mode]
         if blocked is not None:
-            refused = [r for r in found(facts.engines) or () if isinstance(r, EngineRefused)]
+            engine = native_engine(facts, settings)
+            refused = [r for r in (engine, *(found(facts.engines) or ())) if isinstance(r, EngineRefused)]
             if mode is Mode.NATIVE and refused and blocked.why == refused[0].why:
                 raise EngineUnusable(refused[0].code, blocked.why, hint=blocked.hint)
-            if mode is Mode.NATIVE and isinstance(usable_engine(facts), Obstacle):
+            if mode is Mode.NATIVE and isinstance(engine, Obstacle):
                 raise EngineUnusable("engine-too-old", blocked.why, hint=blocked.hint)
             raise ModeBlocked(mode.value, blocked.why, blocked.hint)
     else:
@@ -236,8 +270,13 @@ def _why(mode: Mode, facts: Facts, settings: Settings) -> str:
         local = _has_local_server(facts, settings)
         return f"{answers}, and {'a PostgreSQL of this machine can be used' if local else 'PostgreSQL is one of ours'}"
     if mode is Mode.NATIVE:
-        engine = usable_engine(facts)
-        assert isinstance(engine, EngineBinaries)
+        engine = native_engine(facts, settings)
+        assert isinstance(engine, (EngineBinaries, Sidecar))
+        if isinstance(engine, Sidecar):
+            how = f"is at hand ({engine.source})" if engine.here else f"can be fetched from {engine.source}"
+            return f"Hatchet's embedded engine {engine.version} {how}, and no mode with Docker can be used".replace(
+                "  ", " "
+            )
         if not engine.here:
             return f"no mode with Docker can be used, and the engine can be taken out of {engine.source} ({settings.hatchet_image.value})"
         return f"engine {engine.version} is at hand ({engine.source}), and no mode with Docker can be used"

@@ -15,7 +15,7 @@ from owlclaw_up.receipts import Ledger
 from owlclaw_up.redaction import Redactor
 from owlclaw_up.remote_settings import with_remote
 from owlclaw_up.settings import SECRETS, DatabaseSetting, Settings, application_database, find_project, load
-from owlclaw_up.spec import ADMIN_EMAIL, StackSpec
+from owlclaw_up.spec import ADMIN_EMAIL, SidecarEngine, StackSpec
 
 
 class NoEnvironment(PreconditionError):
@@ -83,7 +83,11 @@ def endpoints(spec: StackSpec) -> dict[str, str]:
     urls = {"postgres": f"postgresql://{application.role}@{host}:{spec.ports.postgres}/{application.name}"}
     if spec.engine is None:
         return urls
-    return {"dashboard": spec.server_url, "grpc": spec.grpc_address, **urls}
+    return {
+        "rest" if isinstance(spec.engine, SidecarEngine) else "dashboard": spec.server_url,
+        "grpc": spec.grpc_address,
+        **urls,
+    }
 
 
 def relative(project: Project, path: Path) -> str:

@@ -37,7 +37,10 @@ _FAULTS: dict[str, tuple[str, str, str]] = {
         "remote-certificate-root", "its certificate is not signed by a root that is trusted here",
         f"OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP} (the root certificate, as PEM)",
     ),
-    "certificate-expired": ("remote-certificate-expired", "its certificate is not valid today", "renew it there; or: date"),
+    "certificate-expired": (
+        "remote-certificate-expired", "its certificate is not valid today",
+        "renew it there; or, where the clock of this machine is wrong: date",
+    ),
     "certificate": ("remote-certificate", "its certificate is not accepted", "see the detail"),
     "client-certificate-missing": (
         "remote-client-certificate-missing", "it demands a certificate of its client, and none is shown",
@@ -108,7 +111,7 @@ def remote_findings(facts: Facts, engine: RemoteEngine) -> list[Finding]:
         findings.append(
             Finding(
                 "remote.key-rights", "warn", f"others may read {key}",
-                "who has that key can show the certificate of this client", f"chmod 600 {key}", f"chmod 600 {key}",
+                "it is the key of the certificate that is shown over gRPC", f"chmod 600 {key}", f"chmod 600 {key}",
             )
         )  # fmt: skip
     claims = look.target.claims if look else None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from owlclaw_up import __version__
 from owlclaw_up.facts import Facts
+from owlclaw_up.host.engines import EngineRefused
 from owlclaw_up.model import Found, Mode, Outcome, Service, found
 from owlclaw_up.modes import MODES
 from owlclaw_up.project import Project
@@ -40,7 +41,7 @@ def stack(facts: Facts | None, project: Project, status: Outcome) -> Stack:
         _env_part(facts, project, "missing" if mode is not None else "not written yet"),
         None if mode is not None and not durable else _box("Hatchet engine", engine, status),
         _box("PostgreSQL", database, status, kind_of_server),
-        status.endpoints.get("grpc", ""), status.endpoints.get("dashboard", "").removeprefix("http://"),
+        status.endpoints.get("grpc", ""), (status.endpoints.get("dashboard") or status.endpoints.get("rest", "")).removeprefix("http://"),
         f"localhost:{database.port}" if database is not None and database.port else "",
         f"Docker {docker.look.version}: {docker.project}" if docker and in_docker else "",
     )  # fmt: skip
@@ -95,6 +96,11 @@ def versions(facts: Facts | None, services: Sequence[Service]) -> tuple[Version,
             rows.append(Version("engine at hand", engine.version, f"{engine.directory} ({engine.source})"))
         else:
             rows.append(Version("engine at hand", "unusable", f"{engine.directory}: {engine.why}"))
+    embedded = found(facts.sidecar)
+    if embedded is not None and embedded.serves:
+        one = embedded.found
+        at = ("unusable", one.why) if isinstance(one, EngineRefused) else (one.version, one.source)
+        rows.append(Version("embedded engine", *at))
     rows += [
         Version("PostgreSQL at hand", binaries.version, binaries.provider)
         for binaries in found(facts.postgres_binaries) or ()

@@ -24,6 +24,8 @@ SETTINGS_FILE = "owlclaw-up.toml"
 
 DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
 DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
+# Releases bear the version of the engine that is in them: hatchet-embedded, README.
+DEFAULT_SIDECAR_VERSION = "v0.110.5"
 
 # Written in `remote` alone, where there is something to say.
 REMOTE_KEYS = (
@@ -58,6 +60,8 @@ _LIFETIME_HOURS = {"h": 1, "d": 24, "y": 8760}
 # Go's durations, which hatchet-admin reads, end at some 292 years.
 _LONGEST_LIFETIME = 876000
 _MOST_ENGINES = 8
+_RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?")
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,21 @@ def _file(value: Any) -> Path:
     return Path(value).expanduser()
 
 
+def _release(value: Any) -> str:
+    if value == "latest":
+        raise ValueError("a release is wanted: `latest` would have any start upgrade the engine, and its database")
+    if not _RELEASE.fullmatch(_text(value)):
+        raise ValueError(f"a release such as {DEFAULT_SIDECAR_VERSION} is wanted")
+    return str(value)
+
+
+def _sha256(value: Any) -> str:
+    text = _text(value).lower()
+    if text and not _SHA256.fullmatch(text):
+        raise ValueError("the 64 hexadecimal digits of a SHA-256 are wanted")
+    return text
+
+
 def _secret(value: Any) -> Secret | None:
     return Secret(_text(value)) if value else None
 
@@ -279,6 +298,12 @@ class Settings:
     admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
     engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
     engines: Sourced[int] = _option(1, _engines, "how many engines run on the one database, in mode native")
+    native_engine: Sourced[str] = _option(
+        "auto", _choice("auto", "binaries", "sidecar"), "what mode native runs: binaries, sidecar, or auto"
+    )
+    sidecar_version: Sourced[str] = _option(DEFAULT_SIDECAR_VERSION, _release, "release of Hatchet's embedded engine")
+    sidecar_binary: Sourced[Path | None] = _option(None, _path, "that engine's program, where it is here already")
+    sidecar_checksum: Sourced[str] = _option("", _sha256, "SHA-256 that the program must have")
     hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, _text, "image of the Hatchet engine")
     postgres_image: Sourced[str] = _option(DEFAULT_POSTGRES_IMAGE, _text, "image of PostgreSQL")
     registry_mirror: Sourced[str] = _option("", _text, "registry that stands in for docker.io and ghcr.io")
@@ -371,7 +396,13 @@ KEYS = tuple(f.name for f in fields(Settings))
 SECRETS = frozenset(
     {"admin_url", "rabbitmq_url", "admin_password", "remote_token", "remote_password", "remote_database_url"}
 )
-ALIASES = {"OWLCLAW_ADMIN_URL": "admin_url"}
+ALIASES = {
+    "OWLCLAW_ADMIN_URL": "admin_url",
+    # As hatchet-sdk reads them: hatchet_sdk/config.py, EmbeddedHatchetConfig.
+    "HATCHET_CLIENT_EMBEDDED_VERSION": "sidecar_version",
+    "HATCHET_CLIENT_EMBEDDED_BINARY_PATH": "sidecar_binary",
+    "HATCHET_CLIENT_EMBEDDED_CHECKSUM": "sidecar_checksum",
+}
 
 
 def find_project(start: Path, given: Path | None) -> Path:

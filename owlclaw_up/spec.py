@@ -63,6 +63,15 @@ def engine_key(number: int) -> str:
     return "engine" if number == 1 else f"engine.{number}"
 
 
+def own_grpc_address(port: int, *, sidecar: bool) -> str:
+    """The gRPC address of an engine of ours, as it stands in its tokens.
+
+    Args:
+        sidecar: that one fixes the host itself: hatchet-embedded, embed.go.
+    """
+    return f"{'127.0.0.1' if sidecar else 'localhost'}:{port}"
+
+
 # The sources of an engine that is not here yet, but in its image: in a Docker that answers, in one that is not running, in the
 # registry.
 IN_DOCKER, IN_STORE, IN_REGISTRY = (
@@ -103,6 +112,45 @@ class EngineBinaries:
     @property
     def migrate(self) -> Path:
         return self.directory / "hatchet-migrate"
+
+
+# The program that holds a sidecar: `python -m` it.
+SIDECAR_KEEPER = "owlclaw_up.sidecar_keeper"
+# In the engine's folder: what the keeper hands over.
+HANDSHAKE = "handshake.json"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Hatchet's embedded engine: one program with migrations and seed in it, which hatchet-sdk fetches and starts.
+
+    Attributes:
+        version: its release; of a program that was named, empty where nobody says it.
+        source: where it is, or is to come from, for the reader.
+        program: its file's name.
+        binary: its path, where hatchet-sdk shall not look for it.
+        checksum: SHA-256 that it must have; empty for that of its release.
+        named: whether the binary is one that somebody named.
+        here: whether it is on this machine already.
+    """
+
+    version: str
+    source: str
+    program: str
+    binary: Path | None = None
+    checksum: str = ""
+    named: bool = False
+    here: bool = True
+
+    @property
+    def title(self) -> str:
+        """What it is, for the reader."""
+        return f"Hatchet's embedded engine {self.version}".strip()
+
+    @property
+    def identity(self) -> str:
+        """The same for the same engine, whether it was fetched before or is to be fetched."""
+        return f"{self.binary if self.named else ''} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -204,10 +252,15 @@ class EngineSpec:
     max_conns: int
     rabbitmq: Secret | None
 
+    @property
+    def version(self) -> str:
+        """The engine's version, as far as it is known before it runs."""
+        return ""
+
 
 @dataclass(frozen=True)
 class NativeEngine(EngineSpec):
-    """An engine that runs as a process of this machine.
+    """An engine that runs as a process of this machine, from Hatchet's three binaries.
 
     Attributes:
         fellows: the other engines of a small cluster, on the same database and with the same keys.
@@ -215,6 +268,21 @@ class NativeEngine(EngineSpec):
 
     binaries: EngineBinaries
     fellows: tuple[Fellow, ...] = ()
+
+    @property
+    def version(self) -> str:
+        return self.binaries.version
+
+
+@dataclass(frozen=True)
+class SidecarEngine(EngineSpec):
+    """Hatchet's embedded engine as a process of this machine; its keys are in its database, and it has no dashboard."""
+
+    sidecar: Sidecar
+
+    @property
+    def version(self) -> str:
+        return self.sidecar.version
 
 
 @dataclass(frozen=True)
@@ -334,7 +402,9 @@ class StackSpec:
 
     @property
     def grpc_address(self) -> str:
-        return self.remote.grpc_address if self.remote else f"localhost:{self.ports.grpc}"
+        if self.remote:
+            return self.remote.grpc_address
+        return own_grpc_address(self.ports.grpc, sidecar=isinstance(self.engine, SidecarEngine))
 
     @property
     def tls(self) -> Tls | None:

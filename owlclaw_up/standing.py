@@ -5,7 +5,7 @@ from __future__ import annotations
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.facts import EnvPlaces, Facts, gather
 from owlclaw_up.facts.containers import DATABASE, ENGINE
-from owlclaw_up.facts.place import REMOTE, engine_place
+from owlclaw_up.facts.place import REMOTE, engine_place, serves_by_sidecar
 from owlclaw_up.host.docker_base import ContainerLook
 from owlclaw_up.model import Absent, Finding, Mode, Outcome, Service, TokenInfo, Unknown, found
 from owlclaw_up.modes import MODES
@@ -55,7 +55,8 @@ def status(project: Project) -> Outcome:
     urls = {}
     place = engine_place(project.ledger)
     if durable and place is not None:
-        urls = {"dashboard": place.server_url, "grpc": place.grpc_address}
+        name = "rest" if serves_by_sidecar(project.ledger) else "dashboard"
+        urls = {name: place.server_url, "grpc": place.grpc_address}
     own = application(project)
     urls["postgres"] = f"postgresql://{own.role}@{_host_of(project)}:{kept['postgres']}/{own.name}"
     return Outcome(

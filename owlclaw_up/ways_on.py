@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from owlclaw_up.errors import EnginePullFailed, PullFailed, UpError
+from owlclaw_up.errors import EnginePullFailed, PullFailed, SidecarFailed, UpError
 from owlclaw_up.model import Decision, Mode, Move
 from owlclaw_up.spec import StackSpec
 
 
 def ways_on(decision: Decision, spec: StackSpec, error: UpError | None) -> list[Move]:
     """The modes that a pull which failed for good rules out; none where the mode was asked for, or may not be left."""
-    if not isinstance(error, PullFailed) or decision.source not in ("auto", "state"):
+    if decision.source not in ("auto", "state"):
+        return []
+    if isinstance(error, SidecarFailed) and error.kind == "unreachable":
+        return [Move(Mode.NATIVE, error.message)]
+    if not isinstance(error, PullFailed):
         return []
     if isinstance(error, EnginePullFailed):
         # Nobody asked for that engine: whatever is wrong with it, the next mode goes around it.

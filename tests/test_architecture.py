@@ -62,6 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "client": ("client.",),
     "proof": ("proof.",),
+    "keeper": ("sidecar_keeper",),
     "baseline": ("baseline.",),
     "views": ("views.",),
     "plugin": ("pytest_plugin", "testing."),
@@ -94,11 +95,13 @@ MAY: dict[str, set[str]] = {
     "client": {"errors", "model", "text"},
     # Programs of their own, run as files: they know the client, as an application does.
     "proof": {"client", "facade", "text"},
+    # A program of its own, which outlives every command.
+    "keeper": {"errors", "model", "base", "host"},
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},
     "plugin": _BELOW_FACTS | {"facts", "environment", "client", "steps"},
-    "cli": set(GROUPS) - {"proof", "plugin"},
+    "cli": set(GROUPS) - {"proof", "plugin", "keeper"},
     "facade": {"errors", "model", "settings", "environment"},
 }
 # Library -> the only files or folders that may import it.
@@ -118,7 +121,7 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "httpx": ("host/hatchet.py", "host/oci.py", "host/remote.py"),
     "jinja2": ("views/report.py",),
     "grpc": ("host/hatchet.py", "client/"),
-    "hatchet_sdk": ("proof/", "client/"),
+    "hatchet_sdk": ("proof/", "client/", "sidecar_keeper.py"),
     "typer": ("cli/",),
     "click": ("cli/",),
     "rich": ("views/human.py",),

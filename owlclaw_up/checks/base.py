@@ -199,11 +199,7 @@ def examine(
     levels = {name: _worst(looks) for name, looks in seen.items() if looks}
     causes = _causes(wanted, levels, evidence.facts.broken)
     by_id = {check.id: check for check in wanted}
-    told = [
-        (name, s if _may_mend(s, evidence, asked=name in only) else dataclasses.replace(s, fix=None))
-        for name, looks in seen.items()
-        for s in looks
-    ]
+    told = [(name, _offered(s, evidence, asked=name in only)) for name, looks in seen.items() for s in looks]
     findings = [
         Finding(
             name, s.level, s.title, s.detail, s.hint or s.command, s.command,
@@ -232,14 +228,17 @@ def _look(check: Check, evidence: Evidence, stopped_by: str) -> tuple[Seen, ...]
     return seen
 
 
-def _may_mend(seen: Seen, evidence: Evidence, *, asked: bool) -> bool:
-    """Whether its fix is one to be done.
+def _offered(seen: Seen, evidence: Evidence, *, asked: bool) -> Seen:
+    """What was seen, with its fix where that is one to be done.
 
     Args:
         asked: by its name. Else what is only worth knowing is left as it is.
     """
-    hopeless = seen.fix is not None and seen.fix.up and evidence.refused_elsewhere
-    return (seen.level != "info" or asked) and not hopeless
+    if seen.fix is not None and seen.fix.up and evidence.refused_elsewhere:
+        return dataclasses.replace(
+            seen, fix=None, hint=f"once the server elsewhere can be used: {seen.hint or seen.command}"
+        )
+    return seen if seen.level != "info" or asked else dataclasses.replace(seen, fix=None)
 
 
 def _worst(looks: Sequence[Seen]) -> str:

@@ -10,12 +10,15 @@ from owlclaw_up.checks.token import findings_of, seen_of
 from owlclaw_up.errors import EngineUnusable
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.engine_health import EngineHealth
+from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.facts.stack import wanted_engines
 from owlclaw_up.host.engines import EngineRefused, version_tuple
+from owlclaw_up.host.sidecars import by_hand
 from owlclaw_up.model import Mode, found
+from owlclaw_up.modes import wants_sidecar
 from owlclaw_up.spec import ADMIN_EMAIL, EngineBinaries
-from owlclaw_up.steps.engine import since_last_start
 from owlclaw_up.steps.engine_env import Diagnosis, diagnose
+from owlclaw_up.steps.engine_process import since_last_start
 
 _AGAIN = Fix("run owlclaw-up", up=True)
 _LOGS = f"{UP} logs hatchet"
@@ -61,6 +64,9 @@ def _binaries(evidence: Evidence) -> Iterator[Seen]:
     if evidence.mode is not Mode.NATIVE and not named:
         return
     looked = found(evidence.facts.engines) or ()
+    if wants_sidecar(evidence.facts, evidence.settings):
+        yield from _sidecar(evidence)
+        return
     usable = next((e for e in looked if isinstance(e, EngineBinaries)), None)
     for engine in looked:
         if isinstance(engine, EngineRefused) and engine.source in ("OWLCLAW_UP_ENGINE_DIR", "last run"):
@@ -73,6 +79,27 @@ def _binaries(evidence: Evidence) -> Iterator[Seen]:
             return
     if usable is not None:
         yield ok(f"{usable.version} {'in' if usable.here else 'from'} {_where(usable)}")
+
+
+def _sidecar(evidence: Evidence) -> Iterator[Seen]:
+    """The embedded engine that `up` would start."""
+    look = found(evidence.facts.sidecar)
+    if look is None:
+        return
+    if isinstance(look.found, EngineRefused):
+        seen = of_error(EngineUnusable(look.found.code, look.found.why, hint=look.found.hint))
+        yield Seen("fail" if evidence.mode is Mode.NATIVE else "warn", seen.title, "", seen.hint)
+    elif not look.found.here and evidence.standing:
+        title = f"{look.found.title} is not on this machine any more"
+        yield Seen(
+            "warn",
+            title,
+            f"the next start fetches it from {look.found.source}",
+            f"without a network: {by_hand(look.found.version)}",
+            UP,
+        )
+    else:
+        yield ok(f"{look.found.title} ({look.found.source})")
 
 
 def _where(engine: EngineBinaries) -> str:
@@ -225,7 +252,8 @@ def _version(evidence: Evidence) -> Iterator[Seen]:
     directory = str(evidence.ledger.recall("engine").get("directory") or "")
     engines = found(evidence.facts.engines) or ()
     at_hand = next((e for e in engines if isinstance(e, EngineBinaries) and e.here), None)
-    if evidence.mode is Mode.NATIVE and at_hand is not None and at_hand.version != health.version:
+    embedded = serves_by_sidecar(evidence.ledger)
+    if evidence.mode is Mode.NATIVE and not embedded and at_hand is not None and at_hand.version != health.version:
         newer = version_tuple(at_hand.version) > version_tuple(health.version)
         where = "its folder" if str(at_hand.directory) == directory else str(at_hand.directory)
         yield Seen(
@@ -325,7 +353,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "engine.binaries", "the native engine that was named, or that served last, can be used",
         "`exec format error`, `permission denied`, `no such file`", "the folder was moved, emptied, or is another machine's",
-        "native cannot come up without it", "`owlclaw-up engine list`", _binaries, ("engines",),
+        "native cannot come up without it", "`owlclaw-up engine list`", _binaries, ("engines", "sidecar", "platform"),
     ),
     Check(
         "engine.message-queue", "RabbitMQ answers, where it is the engine's queue", "`could not init rabbitmq`",

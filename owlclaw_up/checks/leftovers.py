@@ -58,6 +58,9 @@ def _unnamed(evidence: Evidence, look: LeftoversLook) -> list[RunningProgram]:
     engines = [ledger.process(engine_key(number)) for number in known_engines(ledger)]
     fellows = [look.process for look in stack.fellows.values()]
     known = [*engines, *fellows, ledger.process("postgres"), stack.engine_process, stack.server_process]
+    if stack.engine_process is not None:
+        # One whose keeper is gone belongs to nobody.
+        known.append(ledger.process("sidecar"))
     pids, bases = {process.pid for process in known if process}, _bases_on_record(evidence)
     return [
         program

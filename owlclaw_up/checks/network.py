@@ -219,6 +219,6 @@ CHECKS: tuple[Check, ...] = (
         "`Name resolution failed for target dns:host.docker.internal:17077`",
         "an address that is good inside of a container, or on another machine, stands in a variable or a token",
         "a program dials the name that it is given", f"{UP}, or unset the variable that is named", _names,
-        ("names", "shadows"), ("network.localhost", "postgres.reach"),
+        ("names", "shadows"), ("network.localhost", "postgres.reach", "remote.reach"),
     ),
 )  # fmt: skip

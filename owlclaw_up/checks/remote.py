@@ -75,7 +75,7 @@ CHECKS: tuple[Check, ...] = (
         "`failed to connect to all addresses`, `Name resolution failed`, `DEADLINE_EXCEEDED`; `up` ends with exit 3: `remote-*`",
         "it is down, the network (VPN, DNS, proxy) is, or an address is another one's", "no worker connects, and no run is triggered",
         "correct OWLCLAW_UP_REMOTE_URL or OWLCLAW_UP_REMOTE_GRPC, or the network", _speaks("remote.reach"), _PROBES,
-        ("network.names",), fixable=True,
+        fixable=True,
     ),
     Check(
         "remote.tls", "TLS is spoken with the server elsewhere as it speaks it", "`WRONG_VERSION_NUMBER`, `CERTIFICATE_VERIFY_FAILED`, `CERTIFICATE_REQUIRED`",

@@ -46,7 +46,7 @@ def _check(
     """
     return Check(
         id, title, symptom, cause, why, mend, _look(id, title, asked=asked), ("tokens",),
-        (*after, *(_ELSEWHERE if judged else ())), fixable=fixable
+        (*(_ELSEWHERE if judged else ()), *after), fixable=fixable
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from owlclaw_up.token_claims import renewal_due
 _CLOCK_SECONDS = 2.0
 _AGAIN = "owlclaw-up"
 _ROTATE = "owlclaw-up token rotate"
+_DOCTOR = "owlclaw-up doctor"
 _LOOK = "owlclaw-up; what the engine said: owlclaw-up logs hatchet"
 
 
@@ -195,7 +196,9 @@ def _no_way(facts: TokenFacts, hop: str, words: str, address: str, channel: str)
     code = "engine.grpc" if channel == "gRPC" else "engine.api"
     if engine.elsewhere:
         code = "remote.tls" if hop == "TLS" else "remote.reach"
-    return _fault(code, title, detail or engine.says, _AGAIN, hint)
+    # Where the address is the right one, no `up` gets there either.
+    mend = _DOCTOR if engine.elsewhere and address == ours else _AGAIN
+    return _fault(code, title, detail or engine.says, mend, hint)
 
 
 def _warnings(use: TokenUse, facts: TokenFacts, where: str) -> list[Finding]:

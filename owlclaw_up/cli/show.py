@@ -98,8 +98,8 @@ def _from_file(key: str, path: Path) -> str:
 def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> Outcome:
     """Print the dashboard's URL and login, and open it where there is a browser to open it in."""
     from owlclaw_up.environment import NoEnvironment
-    from owlclaw_up.errors import PreconditionError
-    from owlclaw_up.facts.place import engine_place
+    from owlclaw_up.errors import PreconditionError, SidecarRefused
+    from owlclaw_up.facts.place import engine_place, serves_by_sidecar
     from owlclaw_up.model import Mode
     from owlclaw_up.modes import MODES
     from owlclaw_up.spec import ADMIN_EMAIL
@@ -109,6 +109,11 @@ def show_dashboard(ui: Ui, project: Project, reveal: bool, *, browser: bool) -> 
         raise NoEnvironment(project.root)
     if not MODES[Mode(state.mode)].durable:
         raise PreconditionError(f"there is no dashboard in mode {state.mode}", hint="owlclaw-up --mode native")
+    if serves_by_sidecar(project.ledger):
+        raise SidecarRefused(
+            "sidecar-dashboard", "Hatchet's embedded engine has no dashboard, only REST: HATCHET_SERVER_URL",
+            hint="owlclaw-up --mode full, with Docker",
+        )  # fmt: skip
     place = engine_place(project.ledger)
     url = place.server_url if place else ""
     if place is not None and place.elsewhere:

@@ -33,6 +33,7 @@ from owlclaw_up.facts.network import look_at_names
 from owlclaw_up.facts.remote import look_at_remote
 from owlclaw_up.facts.resources import look_at_resources, look_at_usage
 from owlclaw_up.facts.servers import look_for_servers
+from owlclaw_up.facts.sidecar import look_for_sidecar
 from owlclaw_up.facts.stack import look_at_stack
 from owlclaw_up.facts.tokens import look_for_tokens
 from owlclaw_up.facts.values import (
@@ -51,6 +52,7 @@ from owlclaw_up.facts.values import (
     ResourcesLook,
     SdkLook,
     ServerCandidate,
+    SidecarLook,
     StackLook,
     TokenLook,
     Tried,
@@ -109,6 +111,7 @@ __all__ = [
     "ResourcesLook",
     "SdkLook",
     "ServerCandidate",
+    "SidecarLook",
     "StackLook",
     "TokenLook",
     "Tried",
@@ -199,6 +202,7 @@ def _probes(
         "stack": lambda: Found(look_at_stack(host, settings, ledger, brief=brief)),
         "servers": lambda: Found(look_for_servers(host, settings, ledger)),
         "engines": lambda: Found(tuple(find_engines(host, settings, ledger, docker))),
+        "sidecar": lambda: Found(look_for_sidecar(host, settings, ledger)),
         "postgres_binaries": lambda: look_for_binaries(host, ledger),
         "docker": docker,
         "docker_health": lambda: look_at_docker_health(host, settings, ledger, docker()),

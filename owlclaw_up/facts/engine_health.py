@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owlclaw_up.facts.machine import INNER_PORTS
+from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId
@@ -48,7 +49,7 @@ class EngineHealth:
         recorded: pid of the one on record, whether it runs or not.
         suspended: whether the process is stopped by a signal.
         stopped_at: when `down` stopped it, as ISO 8601; empty where it has not since the last start.
-        ready: of `/ready` on the health port; None for a container, which does not publish it.
+        ready: of `/ready` on the health port; None for a container, which does not publish it, and for a sidecar, which has none.
         api: of `/api/ready` on the dashboard's port.
         version: what it says it is; empty where it says nothing.
         open_to_all: whether it asks nobody for a token or a login.
@@ -89,17 +90,18 @@ def look_at_engine_health(host: Host, ledger: Ledger) -> Fact[EngineHealth]:
     if not (kept.get("started_at") or kept.get("container")) or ledger.state.mode == Mode.MOCK.value:
         return Absent("no engine was set up here yet")
     container = kept.get("container") is not None
+    silent = container or serves_by_sidecar(ledger)
     process = None if container else running_engine(host, ledger)
     purposes = ("dashboard", "grpc", *INNER_PORTS)
 
     def everywhere() -> tuple[str, ...]:
-        open_ports = listening_everywhere(process) if process else frozenset()
+        open_ports = listening_everywhere(process, ledger.process("sidecar")) if process else frozenset()
         return tuple(purpose for purpose in purposes if ports.get(purpose) in open_ports)
 
     answers = ask(
         {
             "said": lambda: _ask_api(host, ports.get("dashboard", 0), ledger.vault.passwords.get("dashboard")),
-            "ready": lambda: None if container else _get(host, ports.get("health", 0), "/ready"),
+            "ready": lambda: None if silent else _get(host, ports.get("health", 0), "/ready"),
             "grpc": lambda: answers_tcp("127.0.0.1", ports.get("grpc", 0)),
             "everywhere": everywhere,
             "words": lambda: () if container else tuple(host.files.tail(ledger.logs / "hatchet.log", _LOG_LINES)),
@@ -112,7 +114,7 @@ def look_at_engine_health(host: Host, ledger: Ledger) -> Fact[EngineHealth]:
         EngineHealth(
             container, process, recorded.pid if recorded else None,
             process is not None and is_suspended(process), str(kept.get("stopped_at") or ""),
-            answers.get("ready", None if container else HttpLook(0)), said.api, said.version,
+            answers.get("ready", None if silent else HttpLook(0)), said.api, said.version,
             said.meta.get("authDisabled") is True, answers.get("grpc", False), answers.get("everywhere", ()),
             said.documented_password, answers.get("words", ()),
         )

@@ -19,8 +19,9 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.host.running import RunningProgram, programs_in
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
+from owlclaw_up.spec import SIDECAR_KEEPER
 
-PROGRAMS = ("hatchet-lite", "hatchet-migrate", "hatchet-admin", "postgres", "initdb")
+PROGRAMS = ("hatchet-lite", "hatchet-migrate", "hatchet-admin", SIDECAR_KEEPER, "postgres", "initdb")
 # What `host.files.write_private` calls a file until it is whole.
 _HALF_WRITTEN = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp")
 _HOLDER = re.compile(r"pid (?P<pid>\d+), since (?P<since>\S+)")
@@ -69,7 +70,8 @@ def look_for_leftovers(host: Host, settings: Settings, ledger: Ledger) -> Leftov
     files += [LeftFile(b / ".pw", "the password that initdb was given") for b in bases if _there(b / ".pw")]
     if holder is not None:
         files.append(LeftFile(holder, "of an owlclaw-up that was killed"))
-    programs = programs_in([ledger.directory, *bases], PROGRAMS)
+    sidecar = ledger.recall("sidecar").get("program")
+    programs = programs_in([ledger.directory, *bases], (*PROGRAMS, *([sidecar] if sidecar else [])))
     # Whoever began meanwhile has made some of it.
     if _holder(ledger)[1] or _moved(host, ledger):
         return LeftoversLook("another owlclaw-up has just begun")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from owlclaw_up.host.base import Tls
 from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import TENANT_ID
+from owlclaw_up.spec import TENANT_ID, own_grpc_address
 
 # What `remote` keeps of its server.
 REMOTE = "remote"
@@ -38,7 +38,14 @@ def engine_place(ledger: Ledger) -> EnginePlace | None:
     ports = ledger.state.ports
     if "dashboard" not in ports or "grpc" not in ports:
         return None
-    return EnginePlace(f"http://localhost:{ports['dashboard']}", f"localhost:{ports['grpc']}", TENANT_ID)
+    grpc = own_grpc_address(ports["grpc"], sidecar=serves_by_sidecar(ledger))
+    return EnginePlace(f"http://localhost:{ports['dashboard']}", grpc, TENANT_ID)
+
+
+def serves_by_sidecar(ledger: Ledger) -> bool:
+    """Whether the engine that was started last is Hatchet's embedded one."""
+    kept = ledger.recall("engine")
+    return bool(kept.get("sidecar")) and not kept.get("container")
 
 
 def kept_remote(ledger: Ledger) -> EnginePlace | None:

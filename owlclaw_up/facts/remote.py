@@ -233,12 +233,12 @@ def _strategy(settings: Settings, place: _Place, address: str) -> tuple[str, str
     """`tls`, `mtls` or `none`, and what says so. Nobody's token goes over a network in plain text unless told to."""
     if settings.remote_tls.value:
         return settings.remote_tls.value, settings.remote_tls.origin
-    said = place.values.get("HATCHET_CLIENT_TLS_STRATEGY", "").lower()
-    if said in ("tls", "mtls", "none"):
-        return said, f"HATCHET_CLIENT_TLS_STRATEGY in {place.origin}"
     for given in (settings.remote_cert_file, settings.remote_key_file):
         if given.value is not None:
             return "mtls", given.origin
+    said = place.values.get("HATCHET_CLIENT_TLS_STRATEGY", "").lower()
+    if said in ("tls", "mtls", "none"):
+        return said, f"HATCHET_CLIENT_TLS_STRATEGY in {place.origin}"
     return ("none" if on_this_machine(address.rpartition(":")[0].strip("[]")) else "tls"), "default"
 
 

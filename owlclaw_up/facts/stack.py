@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from owlclaw_up.facts.place import EnginePlace, engine_place
+from owlclaw_up.facts.place import EnginePlace, engine_place, serves_by_sidecar
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, EngineLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
@@ -19,7 +19,7 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings
-from owlclaw_up.spec import engine_key
+from owlclaw_up.spec import SIDECAR_KEEPER, engine_key
 from owlclaw_up.token_claims import decode
 
 # Seconds for the engine: three looks of at most one, and one call; and for one that is reached over a network.
@@ -28,6 +28,8 @@ _GRPC_SECONDS = 1.5
 # What REST and gRPC of one elsewhere may take of that, one after the other.
 _REST_PART, _GRPC_PART = 0.4, 0.55
 _SILENT = EngineLook(None, False, "no answer")
+# What an engine's process is, by its command line.
+_SERVERS = ("hatchet-lite", SIDECAR_KEEPER)
 
 
 def look_at_stack(host: Host, settings: Settings, ledger: Ledger, *, brief: bool) -> StackLook:
@@ -114,7 +116,7 @@ def running_engine(host: Host, ledger: Ledger, number: int = 1) -> ProcessId | N
     if process is not None and host.processes.alive(process):
         return process
     if any(not r.done for r in ledger.receipts("process", name=key)):
-        return next(iter(processes_in(engine_home(ledger, number), ("hatchet-lite",))), None)
+        return next(iter(processes_in(engine_home(ledger, number), _SERVERS)), None)
     return None
 
 
@@ -132,7 +134,9 @@ def look_at_engine(host: Host, ledger: Ledger, elsewhere: float) -> tuple[Proces
         well = rest.state in ("ok", "refused-token")
         return None, well, "ready" if well else f"REST breaks at {rest.hop}: {rest.detail or rest.status}"
     if ledger.recall("engine").get("container") is None:
-        look = _look_at_process(host, running_engine(host, ledger), ledger.state.ports)
+        # A sidecar has no port for its health alone: hatchet-embedded, embed.go.
+        silent = serves_by_sidecar(ledger)
+        look = _look_at_process(host, running_engine(host, ledger), ledger.state.ports, silent=silent)
         return look.process, look.ready, look.answers
     return None, *_answers(host, ledger.state.ports)
 
@@ -143,9 +147,18 @@ def _look_at_fellow(host: Host, ledger: Ledger, number: int) -> EngineLook:
     return _look_at_process(host, running_engine(host, ledger, number), ports)
 
 
-def _look_at_process(host: Host, process: ProcessId | None, ports: Mapping[str, int]) -> EngineLook:
+def _look_at_process(
+    host: Host, process: ProcessId | None, ports: Mapping[str, int], *, silent: bool = False
+) -> EngineLook:  # fmt: skip
+    """One native engine.
+
+    Args:
+        silent: whether it has no port for its health.
+    """
     if process is None:
         return EngineLook(None, False, "not running")
+    if silent:
+        return EngineLook(process, *_answers(host, ports))
     health = host.hatchet.get(ports.get("health", 0), "/ready", 1.0)
     if health is None or health[0] != 200:
         return EngineLook(process, False, f"{ports.get('health')}/ready says {health[0] if health else 'nothing'}")

@@ -26,7 +26,7 @@ from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook
 from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
 from owlclaw_up.settings import Sourced
-from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin
+from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin, Sidecar
 from owlclaw_up.token_claims import Claims
 
 if TYPE_CHECKING:
@@ -157,6 +157,19 @@ class SdkLook:
 
 
 @dataclass(frozen=True)
+class SidecarLook:
+    """Hatchet's embedded engine.
+
+    Attributes:
+        found: the one that could be started.
+        serves: whether the engine that was started here last is one, and one came up here before.
+    """
+
+    found: Sidecar | engines.EngineRefused
+    serves: bool
+
+
+@dataclass(frozen=True)
 class PythonLook:
     """The Python that runs the project's programs.
 
@@ -233,6 +246,7 @@ class WebLook:
         status: of the first page, 0 where nobody answered.
         html: whether that is a page for a browser.
         headless: the page is ours, in the place of a dashboard that the engine came without.
+        sidecar: the engine is Hatchet's embedded one, which has none.
         rest: what came of asking over REST with the kept token; None where there is none.
         url: where the dashboard is.
     """
@@ -243,6 +257,7 @@ class WebLook:
     headless: bool
     rest: RestLook | None
     url: str = ""
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)
@@ -430,6 +445,7 @@ class Facts:
     proxies: Fact[Mapping[str, str]]
     stack: Fact[StackLook]
     fellow_ports: Fact[Mapping[int, Mapping[str, int]]] = _UNASKED
+    sidecar: Fact[SidecarLook] = _UNASKED
     leftovers: Fact[LeftoversLook] = _UNASKED
     web: Fact[WebLook] = _UNASKED
     remote: Fact[RemoteLook] = _UNASKED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from owlclaw_up.facts.place import engine_place
+from owlclaw_up.facts.place import engine_place, serves_by_sidecar
 from owlclaw_up.facts.values import WebLook
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Absent, Fact, Found, Secret
@@ -35,4 +35,4 @@ def look_at_web(host: Host, ledger: Ledger) -> Fact[WebLook]:
         )  # fmt: skip
     headless = body.strip() == HEADLESS_PAGE.decode().strip()
     html = status == 200 and "html" in kind
-    return Found(WebLook(port, status, html, headless, rest, place.server_url))
+    return Found(WebLook(port, status, html, headless, rest, place.server_url, serves_by_sidecar(ledger)))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 from owlclaw_up.host.base import ProcessId
 
 
-def listening_everywhere(process: ProcessId) -> frozenset[int]:
-    """The ports on which a process of this user listens beyond loopback; none where the system does not tell."""
+def listening_everywhere(*processes: ProcessId | None) -> frozenset[int]:
+    """The ports on which processes of this user listen beyond loopback; none where the system does not tell."""
     import psutil
 
-    try:
-        sockets = psutil.Process(process.pid).net_connections(kind="tcp")
-    except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-        return frozenset()
+    sockets = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            sockets += psutil.Process(process.pid).net_connections(kind="tcp") if process else []
     listening = [s.laddr for s in sockets if s.status == psutil.CONN_LISTEN and s.laddr]
     return frozenset(at.port for at in listening if not _is_loopback(at.ip.partition("%")[0]))
 

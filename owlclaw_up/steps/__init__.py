@@ -11,7 +11,7 @@ from owlclaw_up.facts.containers import DATABASE, ENGINE
 from owlclaw_up.facts.stack import known_engines
 from owlclaw_up.model import Mode
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import ContainerEngine, NativeEngine, RemoteLogin, StackSpec, engine_key
+from owlclaw_up.spec import ContainerEngine, NativeEngine, RemoteLogin, SidecarEngine, StackSpec, engine_key
 from owlclaw_up.steps import (
     containers,
     database,
@@ -24,11 +24,12 @@ from owlclaw_up.steps import (
     project,
     reach,
     remote,
+    sidecar,
     smoke,
     token,
     upgrade,
 )
-from owlclaw_up.steps.base import HatchetAdmin, Step
+from owlclaw_up.steps.base import HatchetAdmin, Step, TokenMaker
 
 
 def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
@@ -54,6 +55,12 @@ def build(spec: StackSpec, ledger: Ledger) -> list[Step]:
             *engine.start_steps(spec, ledger),
             token.EnsureToken(spec, ledger, native),
         ]
+    elif isinstance(spec.engine, SidecarEngine):
+        steps += [
+            *upgrade.steps(spec, ledger),
+            sidecar.StartSidecar(spec, ledger),
+            token.EnsureToken(spec, ledger, sidecar.SidecarTokens(spec, ledger)),
+        ]
     elif isinstance(spec.engine, ContainerEngine):
         steps += _container_engine(spec, ledger)
     elif spec.remote:
@@ -76,11 +83,17 @@ def rotation(spec: StackSpec, ledger: Ledger, *, keep_old: bool) -> list[Step]:
     """
     if spec.remote:
         return remote.rotation(spec, ledger, spec.remote, keep_old=keep_old)
-    native = isinstance(spec.engine, NativeEngine)
-    admin: HatchetAdmin = engine.NativeAdmin(spec, ledger) if native else containers.ContainerAdmin(spec, ledger)
+    admin = _token_maker(spec, ledger)
     newer = token.RotateToken(spec, ledger, admin, keep_old=keep_old)
     steps: list[Step] = [newer, dotenv.WriteDotenv(spec, ledger), token.ProveToken(spec, ledger, admin)]
     return steps if keep_old else [*steps, token.RevokeTokens(spec, ledger, admin, newer, all_earlier=True)]
+
+
+def _token_maker(spec: StackSpec, ledger: Ledger) -> TokenMaker:
+    if isinstance(spec.engine, SidecarEngine):
+        return sidecar.SidecarTokens(spec, ledger)
+    native = isinstance(spec.engine, NativeEngine)
+    return engine.NativeAdmin(spec, ledger) if native else containers.ContainerAdmin(spec, ledger)
 
 
 def _container_server(spec: StackSpec, ledger: Ledger) -> list[Step]:
@@ -109,7 +122,8 @@ def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
 def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """Steps that stop what ran for another mode and would be in this one's way."""
     steps: list[Step] = []
-    wanted = 1 + len(spec.engine.fellows) if isinstance(spec.engine, NativeEngine) else 0
+    wanted = 1 if isinstance(spec.engine, SidecarEngine) else 0
+    wanted = 1 + len(spec.engine.fellows) if isinstance(spec.engine, NativeEngine) else wanted
     surplus = [n for n in reversed(known_engines(ledger)) if n > wanted]
     steps += [
         engine_stop.StopEngine(ledger, number)

@@ -45,17 +45,12 @@ class Applied:
     detail: str
 
 
-class HatchetAdmin(Protocol):
-    """Hatchet's own admin tool for the engine of an environment, wherever both are."""
+class TokenMaker(Protocol):
+    """What makes tokens for the engine of an environment."""
 
     @property
     def about(self) -> str:
-        """A command that shows what the tool is."""
-        ...
-
-    @property
-    def may_begin(self) -> bool:
-        """Whether keysets can be made before any other step has worked."""
+        """A command that shows what it is."""
         ...
 
     @property
@@ -63,12 +58,21 @@ class HatchetAdmin(Protocol):
         """Ways to a new token, best first: each with its name; called with the token's name, gives what was printed."""
         ...
 
-    def create_keysets(self, run: Run) -> list[str]:
-        """Master, private and public keyset, newly made."""
-        ...
-
     def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
         """For waits on the running engine: its last words, and a look that raises once it has died."""
+        ...
+
+
+class HatchetAdmin(TokenMaker, Protocol):
+    """Hatchet's own admin tool for the engine of an environment, wherever both are."""
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether keysets can be made before any other step has worked."""
+        ...
+
+    def create_keysets(self, run: Run) -> list[str]:
+        """Master, private and public keyset, newly made."""
         ...
 
 

@@ -17,8 +17,8 @@ from owlclaw_up.spec import HATCHET_DATABASE, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, container_name, end_leftovers
 from owlclaw_up.steps.compose_env import HOST, fingerprint
-from owlclaw_up.steps.engine import engine_failure
 from owlclaw_up.steps.engine_env import token_arguments
+from owlclaw_up.steps.engine_process import engine_failure
 from owlclaw_up.steps.ghost import clear_ghost
 from owlclaw_up.upgrade_record import mark_serving, server_key
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from owlclaw_up.errors import ApplyFailed, ProcessDied, TimedOut
+from owlclaw_up.errors import ApplyFailed, ProcessDied
 from owlclaw_up.facts import Facts
 from owlclaw_up.facts.machine import port_range
-from owlclaw_up.facts.stack import engine_home, known_engines, running_engine
+from owlclaw_up.facts.stack import known_engines, running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
-from owlclaw_up.host.local import answers_tcp, exit_status, look_at_port
+from owlclaw_up.host.local import answers_tcp, look_at_port
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
-from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, Fellow, NativeEngine, Ports, StackSpec, engine_key
+from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, Fellow, NativeEngine, Ports, StackSpec
 from owlclaw_up.steps.base import Applied, Run
-from owlclaw_up.steps.engine_env import diagnose, engine_env, fingerprint, token_arguments
-from owlclaw_up.steps.engine_stop import end_leftovers, names
+from owlclaw_up.steps.engine_env import engine_env, fingerprint, token_arguments
+from owlclaw_up.steps.engine_process import STARTING, EngineProcess, engine_failure
+from owlclaw_up.steps.engine_stop import end_leftovers, names, stop_process
 from owlclaw_up.steps.ghost import clear_ghost
 from owlclaw_up.upgrade_record import mark_serving, server_key
 
-_STARTING = "owlclaw-up starts hatchet-lite"
 _MIGRATE_SECONDS = 600.0
 _STARTS = 4
 _KEY_FILES = ("master.key", "private_ec256.key", "public_ec256.key")
 
 
-class _EngineStep:
-    """What the steps of an engine share: its environment and its errors.
+class _EngineStep(EngineProcess):
+    """What the steps of an engine from binaries share: its environment and its errors.
 
     Args:
         fellow: the engine beside the first that is meant; None for the first.
@@ -38,14 +37,9 @@ class _EngineStep:
 
     def __init__(self, spec: StackSpec, ledger: Ledger, fellow: Fellow | None = None) -> None:
         assert isinstance(spec.engine, NativeEngine)
-        self.spec, self.ledger, self.fellow = spec, ledger, fellow
+        super().__init__(ledger, fellow.number if fellow else 1, "hatchet-lite")
+        self.spec, self.fellow = spec, fellow
         self.engine: NativeEngine = spec.engine
-        self.number = fellow.number if fellow else 1
-        self.key = engine_key(self.number)
-
-    @property
-    def home(self) -> Path:
-        return engine_home(self.ledger, self.number)
 
     @property
     def ports(self) -> Ports:
@@ -57,38 +51,6 @@ class _EngineStep:
 
     def env(self, environ: Mapping[str, str]) -> dict[str, str]:
         return engine_env(self.spec, self.engine, self.ledger.vault.engine, environ, self.assets, self.fellow)
-
-    @property
-    def log(self) -> Path:
-        """What the running engine says."""
-        return self.ledger.logs / (f"hatchet-{self.number}.log" if self.fellow else "hatchet.log")
-
-    def watch(self, run: Run) -> tuple[Callable[[], str], Callable[[], None]]:
-        """For waits on the running engine: its last words, and a look that raises once it has died."""
-        process = self.ledger.process(self.key)
-        assert process is not None, "StartEngine comes first"
-
-        def lines() -> Sequence[str]:
-            return since_last_start(run.host.files.tail(self.log, 400))
-
-        def tail() -> str:
-            return _last(lines())
-
-        def dead() -> None:
-            if run.host.processes.alive(process):
-                return
-            # The last lines may be written a moment after the end.
-            known = diagnose("\n".join(lines()[-40:]))
-            self.ledger.forget("process", name=self.key)
-            self.ledger.remember(self.key, pid=None, started=None)
-            raise ProcessDied(
-                f"hatchet-lite, engine {self.number}," if self.fellow else "hatchet-lite",
-                exit_status(process) + (f" ({known.cause})" if known else ""),
-                hint=known.hint if known else "owlclaw-up logs hatchet",
-                log=tail(),
-            )
-
-        return tail, dead
 
     def run_binary(self, run: Run, binary: Path, *args: str, log: Path, seconds: float = 60.0) -> Ran:
         """Run one of the short-lived binaries.
@@ -111,41 +73,6 @@ class _EngineStep:
         if ran.exit_code:
             raise engine_failure(f"{binary.name} {' '.join(args)}".strip(), ran, limit)
         return ran
-
-
-def engine_failure(what: str, ran: Ran, limit: float) -> ApplyFailed:
-    """The error for a binary that failed, with the cause where its words are known.
-
-    Args:
-        limit: seconds that it was given.
-    """
-    words = f"{ran.stderr}\n{ran.stdout}".strip()
-    lines = words.splitlines()
-    if ran.exit_code == -signal.SIGKILL and ran.seconds >= limit:
-        return TimedOut(f"the end of {what}", limit, lines[-1] if lines else "no word of it", detail=_last(lines))
-    known = diagnose(words)
-    code = ran.exit_code
-    how = f"with exit code {code}" if code > 0 else f"by signal {signal.Signals(-code).name}"
-    return ApplyFailed(
-        known.code if known else "engine-failed",
-        f"{what} ended {how}" + (f": {known.cause}" if known else ""),
-        hint=known.hint if known else "owlclaw-up logs hatchet",
-        detail=_last(lines),
-    )
-
-
-def since_last_start(lines: Sequence[str]) -> Sequence[str]:
-    """What the last engine to be started has said: what ended an earlier one would mislead.
-
-    Args:
-        lines: the end of its log.
-    """
-    starts = [number for number, line in enumerate(lines) if line.endswith(_STARTING)]
-    return lines[starts[-1] + 1 :] if starts else lines
-
-
-def _last(lines: Sequence[str]) -> str:
-    return "\n".join(lines[-15:])
 
 
 class NativeAdmin(_EngineStep):
@@ -299,12 +226,12 @@ class StartEngine(_EngineStep):
         )
 
     def apply(self, run: Run) -> Applied:
-        ledger, processes = self.ledger, run.host.processes
+        ledger = self.ledger
         run.host.files.make_dir(self.home)
         old = running_engine(run.host, ledger, self.number)
         action = Action.CREATE
         if old is not None:
-            processes.stop(old, signal=signal.SIGTERM, timeout=10)
+            stop_process(run, ledger, old)
             action = Action.UPDATE
         end_leftovers(run, ledger, self.number)
         # One that was killed before it was remembered left the receipt of its intent.
@@ -329,7 +256,7 @@ class StartEngine(_EngineStep):
 
     def _start(self, run: Run) -> ProcessId:
         ledger = self.ledger
-        run.host.files.append(self.log, f"{now_text(run.host.clock)} {_STARTING}\n")
+        run.host.files.append(self.log, f"{now_text(run.host.clock)} {STARTING} {self.program}\n")
         mark_serving(ledger, self.spec.postgres)
         with ledger.creating("process", name=self.key):
             process = run.host.processes.start(
@@ -342,6 +269,7 @@ class StartEngine(_EngineStep):
                 started_at=now_text(run.host.clock),
                 stopped_at=None,
                 container=None,
+                sidecar=None,
                 directory=str(self.engine.binaries.directory),
                 version=self.engine.binaries.version,
                 fingerprint=self._fingerprint(),

@@ -6,6 +6,7 @@ environment, so that no configuration folder holds an identity.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -13,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from owlclaw_up.host.base import ServerLogin
 from owlclaw_up.host.postgres_url import url_of
-from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, Fellow, StackSpec
+from owlclaw_up.spec import HATCHET_DATABASE, EngineSpec, Fellow, SidecarEngine, StackSpec
 
 KEYSETS = (
     "SERVER_ENCRYPTION_MASTER_KEYSET",
@@ -42,11 +44,8 @@ def engine_env(
     """
     ports = fellow.ports if fellow else spec.ports
     env = {name: environ[name] for name in _INHERITED if name in environ}
-    database_url = url_of(spec.login(spec.database(HATCHET_DATABASE))).reveal()
-    if "sslmode=" not in database_url:
-        database_url += ("&" if "?" in database_url else "?") + "sslmode=prefer"
     env |= {
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": _database_url(spec.login(spec.database(HATCHET_DATABASE))),
         "DATABASE_MAX_CONNS": str(fellow.max_conns if fellow else engine.max_conns),
         "PGTZ": "UTC",
         "SERVER_URL": spec.server_url,
@@ -81,6 +80,38 @@ def engine_env(
     return env
 
 
+def sidecar_env(
+    spec: StackSpec, engine: SidecarEngine, identity: Mapping[str, str], environ: Mapping[str, str]
+) -> dict[str, str]:  # fmt: skip
+    """Every variable of a sidecar and its keeper: what hatchet-sdk shall start, and what a sidecar reads beside its command line.
+
+    The database's URL ends on that command line, so the password comes beside it: pgx reads PGPASSWORD. The sidecar's own
+    addresses, cookie secrets and keysets go before those of the environment: hatchet-embedded, embed.go.
+
+    Args:
+        identity: keysets and cookie secrets, where an engine of another kind was here before.
+    """
+    login, sidecar = spec.login(spec.database(HATCHET_DATABASE)), engine.sidecar
+    whole = identity if all(identity.get(name) for name in IDENTITY) else {}
+    env = engine_env(spec, engine, whole, environ, spec.state_dir)
+    env = {name: value for name, value in env.items() if name != "DATABASE_URL" and not name.startswith("LITE_")}
+    env |= {
+        "PGPASSWORD": login.password.reveal() if login.password else "",
+        "HATCHET_CLIENT_EMBEDDED_DATABASE_URL": _database_url(dataclasses.replace(login, password=None)),
+        "HATCHET_CLIENT_EMBEDDED_GRPC_PORT": str(spec.ports.grpc),
+        "HATCHET_CLIENT_EMBEDDED_API_PORT": str(spec.ports.dashboard),
+        "HATCHET_CLIENT_EMBEDDED_VERSION": sidecar.version,
+        "HATCHET_CLIENT_EMBEDDED_BINARY_PATH": str(sidecar.binary or ""),
+        "HATCHET_CLIENT_EMBEDDED_CHECKSUM": sidecar.checksum,
+    }
+    return {name: value for name, value in env.items() if value}
+
+
+def _database_url(login: ServerLogin) -> str:
+    url = url_of(login).reveal()
+    return url if "sslmode=" in url else url + ("&" if "?" in url else "?") + "sslmode=prefer"
+
+
 def token_arguments(spec: StackSpec, engine: EngineSpec, name: str) -> list[str]:
     """What `hatchet-admin` is told for a new token; its lifetime in hours, since Go knows no days."""
     return [
@@ -90,8 +121,22 @@ def token_arguments(spec: StackSpec, engine: EngineSpec, name: str) -> list[str]
 
 def fingerprint(env: Mapping[str, str], binaries: Path, version: str) -> str:
     """A short hash that changes when an engine would be started differently."""
+    return _hash(env, str(binaries), version)
+
+
+def sidecar_fingerprint(env: Mapping[str, str], identity: str) -> str:
+    """The same of a sidecar; whether it was fetched before makes no difference.
+
+    Args:
+        identity: of the `Sidecar`.
+    """
+    found_anew = ("HATCHET_CLIENT_EMBEDDED_BINARY_PATH", "HATCHET_CLIENT_EMBEDDED_CHECKSUM")
+    return _hash({k: v for k, v in env.items() if k not in found_anew}, identity)
+
+
+def _hash(env: Mapping[str, str], *what: str) -> str:
     ours = {k: v for k, v in env.items() if k not in _INHERITED and k != "ADMIN_PASSWORD"}
-    return hashlib.sha256(json.dumps([ours, str(binaries), version], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([ours, *what], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

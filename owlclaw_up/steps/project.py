@@ -9,7 +9,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.host.postgres_url import url_of
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import STATE_DIR, Ledger
-from owlclaw_up.spec import DatabaseSpec, NativeEngine, PostgresSpec, StackSpec, engine_key
+from owlclaw_up.spec import DatabaseSpec, NativeEngine, PostgresSpec, SidecarEngine, StackSpec, engine_key
 from owlclaw_up.steps.base import Applied, Run
 
 
@@ -73,7 +73,8 @@ class PrepareProject(KeepLogins):
     def __init__(self, spec: StackSpec, ledger: Ledger) -> None:
         super().__init__(spec.postgres, spec.databases, ledger)
         self.ports = dataclasses.asdict(spec.ports)
-        self.fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else None
+        alone = () if isinstance(spec.engine, SidecarEngine) else None
+        self.fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else alone
 
     def _new(self) -> bool:
         return not self.ledger.state.ports

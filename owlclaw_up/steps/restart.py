@@ -7,11 +7,12 @@ import signal
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import NativeEngine, StackSpec
+from owlclaw_up.spec import NativeEngine, SidecarEngine, StackSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.compose import container_name
 from owlclaw_up.steps.containers import StartContainerEngine
 from owlclaw_up.steps.engine import StartEngine, start_steps
+from owlclaw_up.steps.sidecar import StartSidecar
 
 _STOP_SECONDS = 30
 
@@ -31,6 +32,9 @@ def restart_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     Raises:
         UpError: it does not come up again.
     """
+    if isinstance(spec.engine, SidecarEngine):
+        StartSidecar(spec, ledger).apply(run)
+        return
     if isinstance(spec.engine, NativeEngine):
         StartEngine(spec, ledger).apply(run)
         return

@@ -10,12 +10,13 @@ from datetime import datetime, timezone
 
 from owlclaw_up.errors import ApplyFailed, TimedOut, UpError
 from owlclaw_up.facts import Facts
+from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.facts.servers import admin_login
 from owlclaw_up.host.base import Deadline, GrpcLook, RestLook, ServerLogin, wait_until
 from owlclaw_up.model import Action, Change, Finding, Secret, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import HATCHET_DATABASE, StackSpec
-from owlclaw_up.steps.base import Applied, HatchetAdmin, Run, Step
+from owlclaw_up.spec import HATCHET_DATABASE, SidecarEngine, StackSpec
+from owlclaw_up.steps.base import Applied, Run, Step, TokenMaker
 from owlclaw_up.token_claims import Claims, decode, renewal_due
 
 # A program that read the dotenv file just before it was written anew has its first calls through by then.
@@ -28,7 +29,7 @@ _REST_SECONDS = 20.0
 class _TokenStep:
     """What the steps share that ask a running engine about tokens."""
 
-    def __init__(self, spec: StackSpec, ledger: Ledger, admin: HatchetAdmin) -> None:
+    def __init__(self, spec: StackSpec, ledger: Ledger, admin: TokenMaker) -> None:
         assert spec.engine is not None
         self.spec, self.ledger, self.admin, self.engine = spec, ledger, admin, spec.engine
 
@@ -169,8 +170,10 @@ class EnsureToken(_TokenStep):
     def _moves(self) -> bool:
         """Whether the engine that answers now is another one, or on another server, than the one to come."""
         server = self.ledger.recall("postgres")
-        kept = (self.ledger.state.mode, server.get("kind"), server.get("identity"))
-        return kept != (self.spec.mode.value, self.spec.postgres.kind, self.spec.postgres.identity)
+        # Keys of a sidecar's own are no other engine's.
+        kept = (self.ledger.state.mode, server.get("kind"), server.get("identity"), serves_by_sidecar(self.ledger))
+        own = isinstance(self.engine, SidecarEngine)
+        return kept != (self.spec.mode.value, self.spec.postgres.kind, self.spec.postgres.identity, own)
 
     def check(self, facts: Facts) -> Change:
         look = facts.our_stack.token
@@ -206,7 +209,7 @@ class RotateToken(_TokenStep):
     id = "token"
     title = "API token"
 
-    def __init__(self, spec: StackSpec, ledger: Ledger, admin: HatchetAdmin, *, keep_old: bool) -> None:
+    def __init__(self, spec: StackSpec, ledger: Ledger, admin: TokenMaker, *, keep_old: bool) -> None:
         super().__init__(spec, ledger, admin)
         self.keep_old = keep_old
 
@@ -245,7 +248,7 @@ class RevokeTokens(_TokenStep):
     title = "Old token"
 
     def __init__(
-        self, spec: StackSpec, ledger: Ledger, admin: HatchetAdmin, newer: EnsureToken | RotateToken, *,
+        self, spec: StackSpec, ledger: Ledger, admin: TokenMaker, newer: EnsureToken | RotateToken, *,
         all_earlier: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(spec, ledger, admin)

@@ -14,9 +14,19 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.stack import known_engines
 from owlclaw_up.host.engines import cached, inspect
+from owlclaw_up.host.sidecars import of_release
 from owlclaw_up.model import Action, Change, Secret, found, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.spec import HATCHET_DATABASE, ContainerEngine, EngineBinaries, NativeEngine, StackSpec
+from owlclaw_up.spec import (
+    HATCHET_DATABASE,
+    ContainerEngine,
+    EngineBinaries,
+    EngineSpec,
+    NativeEngine,
+    Sidecar,
+    SidecarEngine,
+    StackSpec,
+)
 from owlclaw_up.steps.base import Applied, Run, Step
 from owlclaw_up.steps.compose import OF_PROJECT, ComposeStep, container_name
 from owlclaw_up.steps.containers import StartContainerEngine
@@ -24,6 +34,7 @@ from owlclaw_up.steps.dotenv import WriteDotenv
 from owlclaw_up.steps.dumps import Kept, keep_dump, restore_dump, tools_for
 from owlclaw_up.steps.engine import start_steps
 from owlclaw_up.steps.engine_stop import StopEngine
+from owlclaw_up.steps.sidecar import StartSidecar
 from owlclaw_up.upgrade_record import (
     DUMPED,
     DUMPING,
@@ -86,8 +97,9 @@ class BeginUpgrade:
     def _to(self) -> str:
         """The version to come; for an image, once it is known."""
         engine = self.spec.engine
-        if isinstance(engine, NativeEngine):
-            return engine.binaries.version
+        if isinstance(engine, EngineSpec) and not isinstance(engine, ContainerEngine):
+            # Of a sidecar that does not say its release, nothing is known before it has migrated.
+            return engine.version or left_by(self.ledger, self.spec.postgres)
         return str(self.ledger.recall("engine_image").get("version") or "")
 
     def check(self, facts: Facts) -> Change:
@@ -185,26 +197,31 @@ class TakeBack:
         start_engine(run, dataclasses.replace(self.spec, engine=old), self.ledger)
         return Applied(Action.UPDATE, f"{self.begun.before} runs again, on its database of before")
 
-    def _old(self, run: Run) -> NativeEngine | ContainerEngine | None:
+    def _old(self, run: Run) -> NativeEngine | SidecarEngine | ContainerEngine | None:
         """The engine of before, where it still is, or in the user's cache."""
         engine = self.spec.engine
         if isinstance(engine, ContainerEngine):
             docker = run.host.docker(self.spec.compose.docker.address) if self.spec.compose else None
             there = docker is not None and self.begun.image and docker.image(self.begun.image) is not None
             return dataclasses.replace(engine, image=self.begun.image) if there else None
-        assert isinstance(engine, NativeEngine)
-        kept = Path(self.begun.directory) if self.begun.directory else None
-        looked = [inspect(kept, "before the upgrade", run.host.processes)] if kept else []
+        assert isinstance(engine, (NativeEngine, SidecarEngine))
+        told = {field.name: getattr(engine, field.name) for field in dataclasses.fields(EngineSpec)}
+        if not self.begun.directory:
+            # It was a sidecar: only those have no folder of binaries.
+            back = of_release(self.begun.before, "", run.host.environ, offline=True)
+            return SidecarEngine(**told, sidecar=back) if isinstance(back, Sidecar) else None
+        looked = [inspect(Path(self.begun.directory), "before the upgrade", run.host.processes)]
         for one in [*looked, *cached(run.host.processes)]:
             if isinstance(one, EngineBinaries) and one.version == self.begun.before:
-                return dataclasses.replace(engine, binaries=one)
+                fellows = engine.fellows if isinstance(engine, NativeEngine) else ()
+                return NativeEngine(**told, binaries=one, fellows=fellows)
         return None
 
 
 def is_due(spec: StackSpec, ledger: Ledger) -> bool:
     """Whether an engine of another version than the database's is to start, as far as that is known before any step."""
     before = left_by(ledger, spec.postgres)
-    to = spec.engine.binaries.version if isinstance(spec.engine, NativeEngine) else before
+    to = (spec.engine.version if isinstance(spec.engine, EngineSpec) else "") or before
     return open_upgrade(ledger, spec.postgres) is not None or bool(before and before != to)
 
 
@@ -279,6 +296,8 @@ def stop_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
 
 def start_engine(run: Run, spec: StackSpec, ledger: Ledger) -> None:
     """Start the engine of a spec, until it answers."""
-    steps = start_steps(spec, ledger) if isinstance(spec.engine, NativeEngine) else [StartContainerEngine(spec, ledger)]
+    steps: list[Step] = [StartContainerEngine(spec, ledger)] if isinstance(spec.engine, ContainerEngine) else []
+    steps += start_steps(spec, ledger) if isinstance(spec.engine, NativeEngine) else []
+    steps += [StartSidecar(spec, ledger)] if isinstance(spec.engine, SidecarEngine) else []
     for step in steps:
         step.apply(run)

@@ -229,6 +229,9 @@ class Screen:
         if "dashboard" in outcome.endpoints:
             login = f"   login {outcome.login.email}" if outcome.login else ""
             self.put(f"  dashboard   {outcome.endpoints['dashboard']}{login}")
+        if "rest" in outcome.endpoints:
+            self.put(f"  REST        {outcome.endpoints['rest']}   (Hatchet's embedded engine has no dashboard)")
+        if "grpc" in outcome.endpoints:
             self.put(f"  gRPC        {outcome.endpoints['grpc']}")
         self.put(f"  postgres    {outcome.endpoints['postgres']}")
         self.put(f"  variables   {outcome.env_file}")

@@ -655,7 +655,9 @@ def test_a_postgres_that_demands_tls(server: Server, remote: Cli) -> None:
         )
         assert unknown.code == "postgres-tls" and "sslrootcert=FILE" in unknown.hint
         assert "not signed by the root" in unknown.message
-        by_address = postgres.url().replace("localhost", "127.0.0.1") + f"?sslmode=verify-full&sslrootcert={certificate}"
+        by_address = (
+            postgres.url().replace("localhost", "127.0.0.1") + f"?sslmode=verify-full&sslrootcert={certificate}"
+        )
         named = refusal(remote, **given, OWLCLAW_UP_ADMIN_URL=by_address)
         assert named.code == "postgres-tls" and "is for another name" in named.message
         # A login without rights is told what to hand to whoever may; what they give back is used as it is.

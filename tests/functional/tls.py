@@ -84,8 +84,15 @@ class Loop:
     def listen(self, serve: Serve, context: ssl.SSLContext | None = None) -> int:
         """Serve on every address of this machine; gives the port."""
 
+        async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await serve(reader, writer)
+            finally:
+                # One that is left open until it is collected complains that its loop has gone.
+                writer.close()
+
         async def begin() -> int:
-            server = await asyncio.start_server(serve, "0.0.0.0", 0, ssl=context)
+            server = await asyncio.start_server(served, "0.0.0.0", 0, ssl=context)
             self._servers.append(server)
             port: int = server.sockets[0].getsockname()[1]
             return port
@@ -108,12 +115,13 @@ class Loop:
 
         return self.listen(serve)
 
-    def proxy(self, seen: list[str], *, allow: bool = True) -> int:
+    def proxy(self, seen: list[str], *, allow: bool = True, target: int = 0) -> int:
         """An HTTP proxy for CONNECT; gives its port.
 
         Args:
             seen: what it was asked for is put there.
             allow: answer 403 where not.
+            target: the port of 127.0.0.1 to which it leads whatever it is asked for; to that itself where left out.
         """
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -127,7 +135,7 @@ class Loop:
                 return
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             host, _, port = place.rpartition(":")
-            await _through(host, int(port), reader, writer)
+            await _through("127.0.0.1" if target else host, target or int(port), reader, writer)
 
         return self.listen(serve)
 

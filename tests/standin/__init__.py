@@ -36,6 +36,12 @@ fault                    what it does
 ``migrate.fails``        ``hatchet-migrate`` fails half-way, in migration 20240216133745, exit 1
 ``migrate.fails-late``   the same in the last of the two migrations that v0.108.0 adds
 ``migrate.hangs``        ``hatchet-migrate`` prints two lines and then nothing, until it is ended
+``sidecar.exit-at-start``  prints the text in ``STANDIN_FAULT_TEXT``, then exit 1
+``sidecar.never-ready``  neither starts an engine nor writes a handshake
+``sidecar.no-api``       its handshake has no ``api_url``
+``sidecar.garbage-handshake`` its handshake is no JSON
+``sidecar.deaf``         neither SIGTERM nor the end of its standard input changes anything
+``sidecar.die-after=S``  from S seconds after its handshake on it prints a panic and ends with exit code 2
 ``version=vX``           the version that ``--version`` (lite, migrate), REST, health and GetVersion say
 ======================== =============================================================================================
 
@@ -55,6 +61,7 @@ _ANSWER_VERSION = (
     '[ "$*" != --version ] || [ -n "$STANDIN_FAULT" ] || [ -e "$STANDIN_HOME/fault" ] || [ -e "${0%/*}/fault" ] ||\n'
     '  { echo "$STANDIN_VERSION"; exit; }\n'
 )
+SIDECAR = "hatchet-sidecar"
 
 
 def install(
@@ -73,22 +80,43 @@ def install(
     """
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    launch = Path(__file__).resolve().with_name("launch.py")
     for program in PROGRAMS:
-        script = directory / program
-        script.unlink(missing_ok=True)
-        script.write_text(
-            "#!/bin/sh\n"
-            f"STANDIN_HOME={shlex.quote(str(directory))} STANDIN_VERSION={shlex.quote(version)}\n"
-            "export STANDIN_HOME STANDIN_VERSION\n"
-            # The one of the real hatchet-admin is that of another package.
-            + (_ANSWER_VERSION if program != "hatchet-admin" else "")
-            + f'exec {shlex.quote(python)} -I {shlex.quote(str(launch))} {program} "$0" "$@"\n',
-            encoding="utf-8",
-        )
-        script.chmod(0o755)
+        _write_launcher(directory, program, python, STANDIN_VERSION=version)
     if static_assets:
         assets = directory / "static-assets"
         assets.mkdir(exist_ok=True)
         (assets / "index.html").write_text("<!doctype html><title>stand-in</title>\n", encoding="utf-8")
     return directory
+
+
+def install_sidecar(directory: Path, engine: Path, *, python: str = sys.executable) -> Path:
+    """Write the launcher of a stand-in for hatchet-embedded's sidecar.
+
+    Args:
+        directory: Where to; made when absent. Its file `fault` switches misbehaviour of the sidecar's.
+        engine: Folder of the three binaries that it runs: a stand-in's, or a real engine's.
+
+    Returns:
+        The launcher, absolute.
+    """
+    directory = directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    return _write_launcher(directory, SIDECAR, python, STANDIN_ENGINE=str(engine))
+
+
+def _write_launcher(directory: Path, program: str, python: str, **variables: str) -> Path:
+    launch = Path(__file__).resolve().with_name("launch.py")
+    script = directory / program
+    script.unlink(missing_ok=True)
+    named = {"STANDIN_HOME": str(directory), **variables}
+    script.write_text(
+        "#!/bin/sh\n"
+        f"{' '.join(f'{name}={shlex.quote(value)}' for name, value in named.items())}\n"
+        f"export {' '.join(named)}\n"
+        # The real hatchet-admin says that of another package.
+        + (_ANSWER_VERSION if program in ("hatchet-lite", "hatchet-migrate") else "")
+        + f'exec {shlex.quote(python)} -I {shlex.quote(str(launch))} {program} "$0" "$@"\n',
+        encoding="utf-8",
+    )
+    script.chmod(0o755)
+    return script

@@ -113,7 +113,7 @@ def read_dsn() -> Dsn:
         parts = urlsplit(url)
         found = {
             "user": unquote(parts.username or ""),
-            "password": unquote(parts.password or ""),
+            "password": unquote(parts.password or "") or os.environ.get("PGPASSWORD", ""),
             "host": unquote(parts.hostname or ""),
             "port": str(parts.port or ""),
             "dbname": unquote(parts.path.lstrip("/")),

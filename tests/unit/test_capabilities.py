@@ -235,6 +235,8 @@ def test_a_placeholder_is_no_dashboard() -> None:
     elsewhere = rows(Mode.REMOTE, web=Found(web(headless=True, url="https://h.example.com")))["dashboard"]
     assert "that server" in elsewhere.how and "ENGINE_DIR" not in elsewhere.command
     assert not rows(web=Found(web(html=False)))["dashboard"].yes
+    embedded = rows(web=Found(web(html=False, sidecar=True)))["dashboard"]
+    assert (embedded.yes, embedded.how) == (False, "Hatchet's embedded engine has none")
 
 
 def test_what_the_long_proof_showed_is_proved() -> None:

@@ -123,8 +123,11 @@ def test_only_what_was_asked_for(tmp_path: Path) -> None:
 def test_nothing_is_to_be_mended_by_an_up_that_a_server_elsewhere_would_stop(tmp_path: Path) -> None:
     error = RemoteUnusable("remote-token-refused", "it refuses the token", hint="make a new one")
     by_up, by_step = Fix("run owlclaw-up", up=True), Fix("set the rights of .env to 0600")
-    looks = [check("a.a", Seen("fail", "stopped", fix=by_up)), check("a.b", Seen("warn", "open", fix=by_step))]
+    looks = [
+        check("a.a", Seen("fail", "stopped", command="owlclaw-up", fix=by_up)),
+        check("a.b", Seen("warn", "open", fix=by_step)),
+    ]
     assert [fix for _, fix in run(tmp_path, *looks).fixes] == [by_up, by_step]
     found = run(tmp_path, *looks, error=error)
     assert [fix for _, fix in found.fixes] == [by_step]
-    assert found.findings[0].fix == ""
+    assert (found.findings[0].fix, found.findings[0].hint) == ("", "once the server elsewhere can be used: owlclaw-up")

@@ -42,6 +42,7 @@ def test_defaults(tmp_path: Path) -> None:
 def test_the_contract_names_these_settings() -> None:
     assert set(KEYS) == {
         "mode", "require", "smoke", "timeout", "offline", "env_file", "admin_url", "engine_dir", "engines", "hatchet_image",
+        "native_engine", "sidecar_version", "sidecar_binary", "sidecar_checksum",
         "postgres_image", "registry_mirror", "dashboard_port", "grpc_port", "postgres_port", "rabbitmq_url",
         "admin_password", "token_lifetime", "hatchet_server_url", "alembic_config", "databases", "env_names",
         "remote_token", "remote_token_file", "remote_url", "remote_grpc", "remote_tls", "remote_ca_file",
