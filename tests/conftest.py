@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from dotenv import dotenv_values
 from owlclaw_up.host.engines import cached
 from owlclaw_up.host.local import LocalProcesses
 from owlclaw_up.spec import EngineBinaries
+from tests.forked import Loaded
 from tests.standin import install
 
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
@@ -43,11 +45,38 @@ def real_engine_dir() -> str:
 REAL_ENGINE_DIR = real_engine_dir()
 
 
+def kept_env() -> dict[str, str]:
+    """What a command has of the environment of the tests."""
+    return {name: value for name, value in os.environ.items() if name in KEPT}
+
+
+_LOADED: dict[tuple[str, ...], Loaded] = {}
+_LOADING = threading.Lock()
+
+
+def loaded(before: tuple[str, ...] = ()) -> Loaded:
+    """The process that commands are forked from.
+
+    Args:
+        before: what goes before its command line.
+    """
+    with _LOADING:
+        if before not in _LOADED:
+            _LOADED[before] = Loaded(kept_env(), before)
+        return _LOADED[before]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test is a failed one where CI could have run it, and CI installs what it needs."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure() -> None:
+    """Not before: where the tests are interrupted, projects are purged after `pytest_sessionfinish`."""
+    for process in _LOADED.values():
+        process.close()
 
 
 @dataclass
@@ -77,20 +106,32 @@ class Cli:
     Attributes:
         root: the project's folder, a git checkout that ignores `.env`.
         env: the whole environment of the command: nothing of the developer's own.
+        fresh: whether every run is loaded anew, by Python itself.
     """
 
     root: Path
     env: dict[str, str]
     history: list[Result] = field(default_factory=list)
+    fresh: bool = False
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What goes before its command line."""
+        return ()
 
     def __call__(self, *args: str, timeout: float = 150, cwd: Path | None = None, **env: str) -> Result:
         begun = time.monotonic()
-        ran = subprocess.run(
-            [sys.executable, "-m", "owlclaw_up", *args],
-            cwd=cwd or self.root, env={**self.env, **env}, timeout=timeout, text=True, capture_output=True,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        result = Result(args, ran.returncode, ran.stdout, ran.stderr, time.monotonic() - begun)
+        folder, environ = cwd or self.root, {**self.env, **env}
+        if self.fresh or not loaded(self.before).can_run(environ):
+            ran = subprocess.run(
+                [*self.before, sys.executable, "-m", "owlclaw_up", *args],
+                cwd=folder, env=environ, timeout=timeout, text=True, capture_output=True, stdin=subprocess.DEVNULL,
+                check=False,
+            )  # fmt: skip
+            code, stdout, stderr = ran.returncode, ran.stdout, ran.stderr
+        else:
+            code, stdout, stderr = loaded(self.before).run(args, cwd=folder, env=environ, timeout=timeout)
+        result = Result(args, code, stdout, stderr, time.monotonic() - begun)
         self.history.append(result)
         return result
 
@@ -103,8 +144,8 @@ class Cli:
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start it without waiting; the test ends it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env}, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            [*self.before, sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env},
+            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     @property
@@ -181,8 +222,8 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         if shutil.which("git"):
             subprocess.run(["git", "init", "-q", str(root)], check=True)
         (root / ".gitignore").write_text(".env\n")
-        kept = {k: v for k, v in os.environ.items() if k in KEPT}
-        base = {**kept, "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
+        base = {**kept_env(), "HOME": str(home), "CI": "true", "NO_COLOR": "1"}
+        base["DOCKER_HOST"] = "unix:///nonexistent.sock"
         # Ports of their own: nothing else on this machine may decide what a test sees.
         for name, port in zip(("DASHBOARD", "GRPC", "POSTGRES"), free_ports(3), strict=True):
             base[f"OWLCLAW_UP_{name}_PORT"] = str(port)
@@ -192,8 +233,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
     yield make
     for cli in made:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            cli("down", "--purge", "--yes", timeout=60)
+        if (cli.root / ".owlclaw-up").exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                cli("down", "--purge", "--yes", timeout=60)
         for process in processes_in(cli.root):
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

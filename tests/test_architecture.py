@@ -174,7 +174,6 @@ class Import:
 @dataclass(frozen=True)
 class Module:
     path: Path
-    tree: ast.Module
 
     @property
     def relative(self) -> str:
@@ -185,6 +184,10 @@ class Module:
         """The name below the package, empty for the package itself."""
         parts = self.path.relative_to(PACKAGE).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"), str(self.path))
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
@@ -222,7 +225,7 @@ def _is_ours(module: str) -> bool:
 
 @cache
 def modules() -> tuple[Module, ...]:
-    return tuple(Module(p, ast.parse(p.read_text(encoding="utf-8"), str(p))) for p in sorted(PACKAGE.rglob("*.py")))
+    return tuple(Module(path) for path in sorted(PACKAGE.rglob("*.py")))
 
 
 def group(name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import click
 import typer
+from typer.models import CommandInfo
 
 from owlclaw_up import __version__
 from owlclaw_up.cli import db, engine, export, prefetch, token
@@ -418,11 +420,11 @@ def main(argv: Sequence[str]) -> int:
     if list(argv) == ["--version"]:
         print(f"owlclaw-up {__version__}")
         return 0
-    command = typer.main.get_command(app)
-    names: list[str] = list(command.commands)  # type: ignore[attr-defined]
-    arranged = arrange(argv, [n for n in names if hasattr(command.commands[n], "commands")])  # type: ignore[attr-defined]
+    groups = {str(group.name) for group in app.registered_groups}
+    names = [*map(_name, app.registered_commands), *groups]
+    arranged = arrange(argv, groups)
     try:
-        result: Any = command.main(args=arranged, prog_name="owlclaw-up", standalone_mode=False)
+        result: Any = _built_for(arranged[0]).main(args=arranged, prog_name="owlclaw-up", standalone_mode=False)
     except typer.Exit as done:
         return int(done.exit_code)
     except typer.Abort:
@@ -430,6 +432,20 @@ def main(argv: Sequence[str]) -> int:
     except click.ClickException as wrong:
         return _usage(wrong, arranged, names, "--json" in argv)
     return int(result or 0)
+
+
+def _built_for(word: str) -> typer.core.TyperGroup:
+    """The command line with the one command that is called, or with all where it is none: to build all takes longer
+    than most commands.
+    """
+    one = copy.copy(app)
+    one.registered_commands = [command for command in app.registered_commands if _name(command) == word]
+    one.registered_groups = [group for group in app.registered_groups if group.name == word]
+    return typer.main.get_group(one if one.registered_commands or one.registered_groups else app)
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or typer.main.get_command_name(str(getattr(command.callback, "__name__", "")))
 
 
 def _usage(wrong: Any, arranged: Sequence[str], commands: Sequence[str], as_json: bool) -> int:

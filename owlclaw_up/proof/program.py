@@ -8,6 +8,7 @@ process it spawns: hence a real file with a main guard.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -24,6 +25,9 @@ from owlclaw_up.proof.tasks import WORKER_VARIABLE, define
 from owlclaw_up.proof.workers import WorkerProcess
 
 WORKER_NAME = "owlclaw-up-smoke"
+# hatchet-sdk makes some hundred thousand objects when it is imported, and keeps them: to look them through for garbage
+# again and again takes a sixth of its time.
+gc.set_threshold(100_000)
 # The engine hands out work about once a second, as much as there are slots.
 _SLOTS = 100
 

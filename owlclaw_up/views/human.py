@@ -26,7 +26,7 @@ from owlclaw_up.model import (
     StepStarted,
     Transfer,
 )
-from owlclaw_up.views import capabilities, databases, doctor, exports, migrations, prefetch, report, tokens
+from owlclaw_up.views import capabilities, databases, doctor, exports, migrations, prefetch, tokens
 from owlclaw_up.views.plot import latency_lines
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Screen:
             "down": self._down,
             "smoke": self._smoke_screen,
             "can": lambda outcome, verbose: capabilities.show(outcome, self.put, verbose=verbose),
-            "report": lambda outcome, verbose: report.show(outcome, self.put),
+            "report": self._report,
             "env": lambda outcome, verbose: self._findings(outcome.findings),
             "db migrate": lambda outcome, verbose: migrations.show(outcome, self.put),
             "db restore": lambda outcome, verbose: migrations.show(outcome, self.put),
@@ -304,6 +304,12 @@ class Screen:
         for text, style in lines(outcome):
             self.put(text, _STYLES.get(style, style))
         self._findings(outcome.findings)
+
+    def _report(self, outcome: Outcome, verbose: bool) -> None:
+        # What the page is made of takes longer to load than all other views together.
+        from owlclaw_up.views import report
+
+        report.show(outcome, self.put)
 
     def _down(self, outcome: Outcome, verbose: bool) -> None:
         if outcome.data.get("nothing"):

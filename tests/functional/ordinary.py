@@ -10,13 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tests.conftest import KEPT, Cli, Result, free_port
+from tests.conftest import Cli, free_port, kept_env
 
 ACCOUNT = "nobody"
 # Also that it is the same interpreter: one that cannot reach its own library takes another's.
@@ -46,22 +44,9 @@ def as_ordinary_user() -> tuple[str, ...]:
 class OrdinaryCli(Cli):
     """The command, run by an ordinary user."""
 
-    def __call__(self, *args: str, timeout: float = 150, cwd: Path | None = None, **env: str) -> Result:
-        begun = time.monotonic()
-        ran = subprocess.run(
-            [*as_ordinary_user(), sys.executable, "-m", "owlclaw_up", *args],
-            cwd=cwd or self.root, env={**self.env, **env}, timeout=timeout, text=True, capture_output=True,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        result = Result(args, ran.returncode, ran.stdout, ran.stderr, time.monotonic() - begun)
-        self.history.append(result)
-        return result
-
-    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*as_ordinary_user(), sys.executable, "-m", "owlclaw_up", *args], cwd=self.root, env={**self.env, **env},
-            text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+    @property
+    def before(self) -> tuple[str, ...]:
+        return as_ordinary_user()
 
     def own(self, path: Path) -> Path:
         """Give a file or folder to the user who runs the command."""
@@ -76,8 +61,7 @@ def ordinary_project(**env: str) -> Iterator[OrdinaryCli]:
     home = Path(tempfile.mkdtemp(prefix="owlclaw-user-", dir="/var/tmp"))
     root = home / "app"
     root.mkdir()
-    kept: dict[str, Any] = {k: v for k, v in os.environ.items() if k in KEPT}
-    base = {**kept, "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
+    base = {**kept_env(), "HOME": str(home), "CI": "true", "NO_COLOR": "1", "DOCKER_HOST": "unix:///nonexistent.sock"}
     for name in ("DASHBOARD", "GRPC", "POSTGRES"):
         base[f"OWLCLAW_UP_{name}_PORT"] = str(free_port())
     base["OWLCLAW_UP_ENGINE_DIR"] = str(home / "none")
