@@ -23,7 +23,8 @@ from owlclaw_up.model import Listener, Note, Outcome, StepReport
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock
-from owlclaw_up.settings import DatabaseSetting, wanted_databases
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import wanted_databases
 from owlclaw_up.spec import HATCHET_DATABASE, DatabaseSpec
 from owlclaw_up.steps.base import Run
 from owlclaw_up.steps.dumps import KeepDump, Kept, RestoreDump, dumps, tools_for

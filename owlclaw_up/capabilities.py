@@ -13,7 +13,7 @@ from owlclaw_up.facts import Facts, Tried
 from owlclaw_up.host.base import GrpcLook
 from owlclaw_up.model import Absent, Fact, Found, Mode, Smoke, Unknown, found
 from owlclaw_up.modes import MODES, NAME_ENGINE
-from owlclaw_up.settings import DatabaseSetting
+from owlclaw_up.setting_values import DatabaseSetting
 
 _UP, _AGAIN = "owlclaw-up", "owlclaw-up can"
 # Proofs that all others of an engine rest on: where one failed, the others were not even tried.

@@ -18,7 +18,7 @@ from owlclaw_up.host.postgres_inspection import DatabaseInside, look_inside
 from owlclaw_up.host.postgres_usage import ServerUsage, look_at_usage
 from owlclaw_up.model import Finding, Mode, Outcome
 from owlclaw_up.project import Project, application, failure
-from owlclaw_up.settings import DatabaseSetting
+from owlclaw_up.setting_values import DatabaseSetting
 from owlclaw_up.spec import HATCHET_DATABASE, DatabaseSpec
 from owlclaw_up.steps.database import extension_check
 

@@ -22,7 +22,8 @@ from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock
 from owlclaw_up.server_choice import choose_server, refused_servers
-from owlclaw_up.settings import DEFAULT_DATABASES, TEST_SUFFIX, DatabaseSetting, complete, wanted_databases
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import DEFAULT_DATABASES, TEST_SUFFIX, complete, wanted_databases
 from owlclaw_up.spec import HATCHET_DATABASE, PostgresSpec
 from owlclaw_up.steps.base import Step
 from owlclaw_up.steps.database import EnsureDatabase, RecreateDatabase, missing_extension

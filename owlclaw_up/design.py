@@ -27,7 +27,8 @@ from owlclaw_up.modes import MODES, native_engine
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.remote_design import remote_engine
 from owlclaw_up.server_choice import of_role_refusal
-from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import Settings, wanted_databases
 from owlclaw_up.spec import (
     ADMIN_EMAIL,
     CONTAINER_MAX_CONNECTIONS,

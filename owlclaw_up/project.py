@@ -14,7 +14,8 @@ from owlclaw_up.model import Login, Outcome, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.redaction import Redactor
 from owlclaw_up.remote_settings import with_remote
-from owlclaw_up.settings import SECRETS, DatabaseSetting, Settings, application_database, find_project, load
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import SECRETS, Settings, application_database, find_project, load
 from owlclaw_up.spec import ADMIN_EMAIL, SidecarEngine, StackSpec
 
 

@@ -14,7 +14,8 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres_url import parse_url, url_of
 from owlclaw_up.model import Mode, Secret
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import DatabaseSetting, Settings, Sourced
+from owlclaw_up.setting_values import DatabaseSetting, Sourced
+from owlclaw_up.settings import Settings
 from owlclaw_up.steps.remote import login_wanted
 from owlclaw_up.token_claims import decode
 

@@ -50,7 +50,8 @@ from owlclaw_up.report_values import (
     Verdict,
     Version,
 )
-from owlclaw_up.settings import ENV_KEYS, Settings, Sourced, find_project, load
+from owlclaw_up.setting_values import ENV_KEYS, Sourced
+from owlclaw_up.settings import Settings, find_project, load
 from owlclaw_up.steps.smoke import kept_smoke
 
 T = TypeVar("T")

@@ -6,19 +6,38 @@ Reads those two files and nothing else. One place to add a setting: a field of `
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
 from owlclaw_up.errors import BadSetting, ProjectMissing, UnknownSetting
 from owlclaw_up.model import Mode, Secret
+from owlclaw_up.setting_values import (
+    DatabaseSetting,
+    Sourced,
+    nearest,
+    parse_address,
+    parse_admin_password,
+    parse_choice,
+    parse_databases,
+    parse_engines,
+    parse_env_names,
+    parse_file,
+    parse_flag,
+    parse_lifetime,
+    parse_mode,
+    parse_path,
+    parse_port,
+    parse_release,
+    parse_seconds,
+    parse_secret,
+    parse_sha256,
+    parse_text,
+    parse_url,
+)
 
-T = TypeVar("T")
 ENV_PREFIX = "OWLCLAW_UP_"
 SETTINGS_FILE = "owlclaw-up.toml"
 
@@ -26,259 +45,6 @@ DEFAULT_HATCHET_IMAGE = "ghcr.io/hatchet-dev/hatchet/hatchet-lite:v0.107.2"
 DEFAULT_POSTGRES_IMAGE = "pgvector/pgvector:pg16"
 # Releases bear the version of the engine that is in them: hatchet-embedded, README.
 DEFAULT_SIDECAR_VERSION = "v0.110.5"
-
-# Written in `remote` alone, where there is something to say.
-REMOTE_KEYS = (
-    "HATCHET_CLIENT_TLS_ROOT_CA_FILE",
-    "HATCHET_CLIENT_TLS_SERVER_NAME",
-    "HATCHET_CLIENT_TLS_CERT_FILE",
-    "HATCHET_CLIENT_TLS_KEY_FILE",
-    "PGSSLROOTCERT",
-)
-# What is written to the dotenv file; `env_names` gives them other names.
-ENV_KEYS = (
-    "HATCHET_API_TOKEN",
-    "HATCHET_SERVER_URL",
-    "HATCHET_GRPC_HOST_PORT",
-    "HATCHET_GRPC_TLS_STRATEGY",
-    "HATCHET_CLIENT_TOKEN",
-    "HATCHET_CLIENT_HOST_PORT",
-    "HATCHET_CLIENT_SERVER_URL",
-    "HATCHET_CLIENT_TLS_STRATEGY",
-    "HATCHET_CLIENT_TENANT_ID",
-    "DATABASE_URL",
-    "OWLCLAW_DATABASE_URL",
-    "OWLCLAW_PG_PORT",
-    *REMOTE_KEYS,
-)
-
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LIFETIME = re.compile(r"(?P<number>\d+)\s*(?P<unit>h|d|y)")
-_LIFETIME_HOURS = {"h": 1, "d": 24, "y": 8760}
-# Go's durations, which hatchet-admin reads, end at some 292 years.
-_LONGEST_LIFETIME = 876000
-_MOST_ENGINES = 8
-_RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[A-Za-z0-9.]+)?")
-_SHA256 = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Sourced(Generic[T]):
-    """A value and where it came from.
-
-    Attributes:
-        source: `default`, `file`, `env` or `flag`.
-        origin: the exact place, for messages: a variable's name, a file and key, a flag.
-    """
-
-    value: T
-    source: str = "default"
-    origin: str = "default"
-
-    @property
-    def explicit(self) -> bool:
-        return self.source != "default"
-
-
-@dataclass(frozen=True)
-class DatabaseSetting:
-    """A database the user wants: made, owned by `role`, with `extensions` where the server has them.
-
-    As it was given, `role` and `extensions` may be empty; `complete` fills them in.
-
-    Attributes:
-        given: it is there, on a server elsewhere, and is used as it is.
-    """
-
-    name: str
-    role: str
-    extensions: tuple[str, ...] = ()
-    given: bool = False
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a text is wanted")
-    return value
-
-
-def _choice(*allowed: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)} is wanted")
-        return str(value)
-
-    return parse
-
-
-def _mode(value: Any) -> Mode | None:
-    if value in (None, "", "auto"):
-        return None
-    try:
-        return Mode(value)
-    except ValueError:
-        known = ["auto", *(m.value for m in Mode)]
-        near = difflib.get_close_matches(str(value), known, 1)
-        raise ValueError(
-            f"one of {', '.join(known)} is wanted" + (f"; did you mean {near[0]}?" if near else "")
-        ) from None
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ValueError("true or false is wanted")
-
-
-def _seconds(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("a number of seconds is wanted") from None
-    if not 1 <= number <= 86400:
-        raise ValueError("between 1 and 86400 seconds are wanted")
-    return number
-
-
-def _port(value: Any) -> int | None:
-    try:
-        number = int(value if not isinstance(value, bool) else "")
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a port number is wanted") from None
-    if not 1 <= number <= 65535:
-        raise ValueError("a port between 1 and 65535 is wanted")
-    return number
-
-
-def _engines(value: Any) -> int:
-    try:
-        number = int(value if not isinstance(value, bool) else "")
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError("a number of engines is wanted") from None
-    if not 1 <= number <= _MOST_ENGINES:
-        raise ValueError(f"between 1 and {_MOST_ENGINES} engines are wanted")
-    return number
-
-
-def _path(value: Any) -> Path | None:
-    return Path(_text(value)).expanduser() if value else None
-
-
-def _file(value: Any) -> Path:
-    if not _text(value):
-        raise ValueError("a path is wanted")
-    return Path(value).expanduser()
-
-
-def _release(value: Any) -> str:
-    if value == "latest":
-        raise ValueError("a release is wanted: `latest` would have any start upgrade the engine, and its database")
-    if not _RELEASE.fullmatch(_text(value)):
-        raise ValueError(f"a release such as {DEFAULT_SIDECAR_VERSION} is wanted")
-    return str(value)
-
-
-def _sha256(value: Any) -> str:
-    text = _text(value).lower()
-    if text and not _SHA256.fullmatch(text):
-        raise ValueError("the 64 hexadecimal digits of a SHA-256 are wanted")
-    return text
-
-
-def _secret(value: Any) -> Secret | None:
-    return Secret(_text(value)) if value else None
-
-
-def _url(value: Any) -> str:
-    """An address of HTTP as hatchet-sdk wants it: without a path's last slash."""
-    if not value:
-        return ""
-    try:
-        parts = urlsplit(_text(value))
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"it is no URL: {error}") from None
-    if parts.scheme not in ("http", "https") or not host or parts.username or parts.query or parts.fragment:
-        raise ValueError("https://HOST or http://HOST:PORT is wanted")
-    return str(value).rstrip("/")
-
-
-def _address(value: Any) -> str:
-    if not value:
-        return ""
-    host, _, port = _text(value).rpartition(":")
-    if not host or "/" in value or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError("HOST:PORT is wanted")
-    return str(value)
-
-
-def _admin_password(value: Any) -> Secret | None:
-    """Hatchet refuses weaker ones at the seed, after everything else was made; so they are refused here."""
-    if not value:
-        return None
-    text = _text(value)
-    strong = 8 <= len(text) <= 64 and all(re.search(c, text) for c in ("[A-Z]", "[a-z]", "[0-9]"))
-    if not strong:
-        raise ValueError("8 to 64 characters with an upper case letter, a lower case letter and a digit are wanted")
-    return Secret(text)
-
-
-def _lifetime(value: Any) -> int:
-    match = _LIFETIME.fullmatch(str(value).strip())
-    if not match:
-        raise ValueError("a lifetime such as 90d, 1y or 720h is wanted")
-    hours = int(match["number"]) * _LIFETIME_HOURS[match["unit"]]
-    if hours < 1:
-        raise ValueError("at least one hour is wanted")
-    if hours > _LONGEST_LIFETIME:
-        raise ValueError("at most 100 years are wanted")
-    return hours
-
-
-def _databases(value: Any) -> tuple[DatabaseSetting, ...]:
-    if isinstance(value, str):
-        value = [{"name": name.strip()} for name in value.split(",") if name.strip()]
-    if not isinstance(value, list):
-        raise ValueError("a list of {name, role, extensions} is wanted")
-    made = []
-    for entry in value:
-        if not isinstance(entry, Mapping) or not set(entry) <= {"name", "role", "extensions"} or "name" not in entry:
-            raise ValueError("each entry has a name, and may have a role and extensions")
-        name, role = str(entry["name"]), str(entry.get("role", ""))
-        listed = entry.get("extensions", ())
-        if not isinstance(listed, (list, tuple)):
-            raise ValueError(f"the extensions of {name!r} are a list of names")
-        extensions = tuple(str(e) for e in listed)
-        for word in (name, *([role] if "role" in entry else []), *extensions):
-            if not _NAME.fullmatch(word):
-                raise ValueError(f"{word!r} is no plain lower-case name")
-        made.append(DatabaseSetting(name, role, extensions))
-    return tuple(made)
-
-
-def _env_names(value: Any) -> dict[str, str]:
-    if isinstance(value, str):
-        pairs = [pair.strip().split("=", 1) for pair in value.split(",") if pair.strip()]
-        value = {pair[0]: pair[1] for pair in pairs} if all(len(pair) == 2 for pair in pairs) else None
-    if not isinstance(value, Mapping):
-        raise ValueError("a table of NAME = OTHER_NAME is wanted")
-    for ours, theirs in value.items():
-        if ours not in ENV_KEYS:
-            close = nearest(str(ours), ENV_KEYS)
-            raise ValueError(
-                f"{ours!r} is not written to the dotenv file" + (f"; did you mean {close}?" if close else "")
-            )
-        if not _ENV_NAME.fullmatch(str(theirs)):
-            raise ValueError(f"{theirs!r} is no name of an environment variable ({ours})")
-    names = {str(k): str(v) for k, v in value.items()}
-    if len({names.get(key, key) for key in ENV_KEYS}) < len(ENV_KEYS):
-        raise ValueError("two keys would have one name")
-    return names
 
 
 def _option(default: Any, parse: Callable[[Any], Any], about: str) -> Any:
@@ -289,55 +55,67 @@ def _option(default: Any, parse: Callable[[Any], Any], about: str) -> Any:
 class Settings:
     """Every setting of owlclaw-up; docs/reference/settings.md is made from here."""
 
-    mode: Sourced[Mode | None] = _option(None, _mode, "full, hatchet-only, native, mock, remote, or auto")
-    require: Sourced[str] = _option("", _choice("", "durable"), "`durable`: fail rather than end in mock")
-    smoke: Sourced[str] = _option("quick", _choice("quick", "full", "none"), "how much `up` proves at its end")
-    timeout: Sourced[float] = _option(180.0, _seconds, "seconds `up` may take as a whole")
-    offline: Sourced[bool] = _option(False, _flag, "contact nothing off this machine")
-    from_dir: Sourced[Path | None] = _option(None, _path, "folder made by prefetch, which has what is not here yet")
-    env_file: Sourced[Path] = _option(Path(".env"), _file, "the dotenv file that is kept, relative to the project")
-    admin_url: Sourced[Secret | None] = _option(None, _secret, "a PostgreSQL login that may make roles and databases")
-    engine_dir: Sourced[Path | None] = _option(None, _path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate")
-    engines: Sourced[int] = _option(1, _engines, "how many engines run on the one database, in mode native")
+    mode: Sourced[Mode | None] = _option(None, parse_mode, "full, hatchet-only, native, mock, remote, or auto")
+    require: Sourced[str] = _option("", parse_choice("", "durable"), "`durable`: fail rather than end in mock")
+    smoke: Sourced[str] = _option("quick", parse_choice("quick", "full", "none"), "how much `up` proves at its end")
+    timeout: Sourced[float] = _option(180.0, parse_seconds, "seconds `up` may take as a whole")
+    offline: Sourced[bool] = _option(False, parse_flag, "contact nothing off this machine")
+    from_dir: Sourced[Path | None] = _option(
+        None, parse_path, "folder made by prefetch, which has what is not here yet"
+    )
+    env_file: Sourced[Path] = _option(Path(".env"), parse_file, "the dotenv file that is kept, relative to the project")
+    admin_url: Sourced[Secret | None] = _option(
+        None, parse_secret, "a PostgreSQL login that may make roles and databases"
+    )
+    engine_dir: Sourced[Path | None] = _option(
+        None, parse_path, "folder with hatchet-lite, hatchet-admin, hatchet-migrate"
+    )
+    engines: Sourced[int] = _option(1, parse_engines, "how many engines run on the one database, in mode native")
     native_engine: Sourced[str] = _option(
-        "auto", _choice("auto", "binaries", "sidecar"), "what mode native runs: binaries, sidecar, or auto"
+        "auto", parse_choice("auto", "binaries", "sidecar"), "what mode native runs: binaries, sidecar, or auto"
     )
-    sidecar_version: Sourced[str] = _option(DEFAULT_SIDECAR_VERSION, _release, "release of Hatchet's embedded engine")
-    sidecar_binary: Sourced[Path | None] = _option(None, _path, "that engine's program, where it is here already")
-    sidecar_checksum: Sourced[str] = _option("", _sha256, "SHA-256 that the program must have")
-    hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, _text, "image of the Hatchet engine")
-    postgres_image: Sourced[str] = _option(DEFAULT_POSTGRES_IMAGE, _text, "image of PostgreSQL")
-    registry_mirror: Sourced[str] = _option("", _text, "registry that stands in for docker.io and ghcr.io")
-    dashboard_port: Sourced[int | None] = _option(None, _port, "dashboard and REST; 8888 or the next free one")
-    grpc_port: Sourced[int | None] = _option(None, _port, "gRPC; 17077 or the next free one")
-    postgres_port: Sourced[int | None] = _option(None, _port, "our own PostgreSQL; 5432 or the next free one")
-    rabbitmq_url: Sourced[Secret | None] = _option(None, _secret, "RabbitMQ as Hatchet's queue instead of PostgreSQL")
-    admin_password: Sourced[Secret | None] = _option(None, _admin_password, "password of the dashboard's admin")
-    token_lifetime: Sourced[int] = _option(8760, _lifetime, "how long a new token lives: 90d, 1y, 720h")
+    sidecar_version: Sourced[str] = _option(
+        DEFAULT_SIDECAR_VERSION, parse_release, "release of Hatchet's embedded engine"
+    )
+    sidecar_binary: Sourced[Path | None] = _option(None, parse_path, "that engine's program, where it is here already")
+    sidecar_checksum: Sourced[str] = _option("", parse_sha256, "SHA-256 that the program must have")
+    hatchet_image: Sourced[str] = _option(DEFAULT_HATCHET_IMAGE, parse_text, "image of the Hatchet engine")
+    postgres_image: Sourced[str] = _option(DEFAULT_POSTGRES_IMAGE, parse_text, "image of PostgreSQL")
+    registry_mirror: Sourced[str] = _option("", parse_text, "registry that stands in for docker.io and ghcr.io")
+    dashboard_port: Sourced[int | None] = _option(None, parse_port, "dashboard and REST; 8888 or the next free one")
+    grpc_port: Sourced[int | None] = _option(None, parse_port, "gRPC; 17077 or the next free one")
+    postgres_port: Sourced[int | None] = _option(None, parse_port, "our own PostgreSQL; 5432 or the next free one")
+    rabbitmq_url: Sourced[Secret | None] = _option(
+        None, parse_secret, "RabbitMQ as Hatchet's queue instead of PostgreSQL"
+    )
+    admin_password: Sourced[Secret | None] = _option(None, parse_admin_password, "password of the dashboard's admin")
+    token_lifetime: Sourced[int] = _option(8760, parse_lifetime, "how long a new token lives: 90d, 1y, 720h")
     hatchet_server_url: Sourced[str] = _option(
-        "rest", _choice("rest", "grpc"), "what HATCHET_SERVER_URL names: the REST address or the gRPC port"
+        "rest", parse_choice("rest", "grpc"), "what HATCHET_SERVER_URL names: the REST address or the gRPC port"
     )
-    alembic_config: Sourced[Path | None] = _option(None, _path, "the project's alembic.ini")
+    alembic_config: Sourced[Path | None] = _option(None, parse_path, "the project's alembic.ini")
     databases: Sourced[tuple[DatabaseSetting, ...]] = _option(
-        (), _databases, "more databases: name, role, extensions; also overrides hatchet and owlclaw"
+        (), parse_databases, "more databases: name, role, extensions; also overrides hatchet and owlclaw"
     )
-    env_names: Sourced[dict[str, str]] = _option({}, _env_names, "other names for the keys written to .env")
-    remote_token: Sourced[Secret | None] = _option(None, _secret, "API token of a Hatchet server elsewhere")
-    remote_token_file: Sourced[Path | None] = _option(None, _path, "file that holds that token, and nothing else")
-    remote_url: Sourced[str] = _option("", _url, "REST and dashboard of that server; the token says it")
-    remote_grpc: Sourced[str] = _option("", _address, "HOST:PORT of its gRPC; the token says it")
+    env_names: Sourced[dict[str, str]] = _option({}, parse_env_names, "other names for the keys written to .env")
+    remote_token: Sourced[Secret | None] = _option(None, parse_secret, "API token of a Hatchet server elsewhere")
+    remote_token_file: Sourced[Path | None] = _option(None, parse_path, "file that holds that token, and nothing else")
+    remote_url: Sourced[str] = _option("", parse_url, "REST and dashboard of that server; the token says it")
+    remote_grpc: Sourced[str] = _option("", parse_address, "HOST:PORT of its gRPC; the token says it")
     remote_tls: Sourced[str] = _option(
-        "", _choice("", "tls", "mtls", "none"), "how gRPC is spoken; `tls` for what is not on loopback"
+        "", parse_choice("", "tls", "mtls", "none"), "how gRPC is spoken; `tls` for what is not on loopback"
     )
-    remote_ca_file: Sourced[Path | None] = _option(None, _path, "root certificate of that server, as PEM")
-    remote_server_name: Sourced[str] = _option("", _text, "name in its certificate, where that is another one")
-    remote_cert_file: Sourced[Path | None] = _option(None, _path, "certificate of this client for gRPC, as PEM: `mtls`")
-    remote_key_file: Sourced[Path | None] = _option(None, _path, "key of that certificate, as PEM")
-    remote_login: Sourced[str] = _option("", _text, "e-mail of a login there that may make a token")
-    remote_password: Sourced[Secret | None] = _option(None, _secret, "password of that login")
-    remote_tenant: Sourced[str] = _option("", _text, "name or id of that login's tenant, where it has several")
+    remote_ca_file: Sourced[Path | None] = _option(None, parse_path, "root certificate of that server, as PEM")
+    remote_server_name: Sourced[str] = _option("", parse_text, "name in its certificate, where that is another one")
+    remote_cert_file: Sourced[Path | None] = _option(
+        None, parse_path, "certificate of this client for gRPC, as PEM: `mtls`"
+    )
+    remote_key_file: Sourced[Path | None] = _option(None, parse_path, "key of that certificate, as PEM")
+    remote_login: Sourced[str] = _option("", parse_text, "e-mail of a login there that may make a token")
+    remote_password: Sourced[Secret | None] = _option(None, parse_secret, "password of that login")
+    remote_tenant: Sourced[str] = _option("", parse_text, "name or id of that login's tenant, where it has several")
     remote_database_url: Sourced[Secret | None] = _option(
-        None, _secret, "the application's database on a server elsewhere, used as it is"
+        None, parse_secret, "the application's database on a server elsewhere, used as it is"
     )
 
 
@@ -487,12 +265,6 @@ def _check_ports(settings: Settings) -> None:
         if port.value in seen:
             raise BadSetting(name, str(port.value), port.origin, f"{seen[port.value]} names the same port")
         seen[port.value] = port.origin
-
-
-def nearest(name: str, known: tuple[str, ...] | list[str]) -> str | None:
-    """The known name most like the given one, if any is."""
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return close[0] if close else None
 
 
 def _file_tables(project: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -30,7 +30,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "text": ("redaction", "token_claims", "dotenv_text.", "grpc_words"),
     "base": ("host.base", "host.docker_base", "host.bundle_base", "host.remote_base", "host.image_names", "spec"),
     "logs": ("logs",),
-    "settings": ("settings",),
+    "settings": (
+        "setting_values",
+        "settings",
+    ),
     "host": ("host.",),
     "receipts": ("receipts",),
     "record": ("upgrade_record",),

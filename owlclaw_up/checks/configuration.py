@@ -15,7 +15,7 @@ from owlclaw_up.errors import EnvFileRefused
 from owlclaw_up.facts.tokens import TOKEN_KEYS
 from owlclaw_up.facts.values import DotenvLook, EnvPlaces
 from owlclaw_up.model import Action, found
-from owlclaw_up.settings import ENV_KEYS
+from owlclaw_up.setting_values import ENV_KEYS
 from owlclaw_up.steps.dotenv import OTHERS, SECRET_KEYS, CloseDotenv, env_values, not_ignored
 
 _SHOWN = 4

@@ -15,7 +15,7 @@ from owlclaw_up.host.base import DatabaseLook, ServerLook, ServerRefusal, sql_na
 from owlclaw_up.host.postgres_inspection import DatabaseInside
 from owlclaw_up.model import found
 from owlclaw_up.server_choice import BTREE_GIST_HINT, of_role_refusal
-from owlclaw_up.settings import DatabaseSetting
+from owlclaw_up.setting_values import DatabaseSetting
 from owlclaw_up.spec import HATCHET_DATABASE
 from owlclaw_up.steps.database import missing_extension
 

@@ -12,7 +12,7 @@ from owlclaw_up.facts.servers import admin_login
 from owlclaw_up.host.base import ServerLook, ServerRefusal, sql_name
 from owlclaw_up.host.postgres_inspection import DatabaseInside
 from owlclaw_up.model import Secret, found
-from owlclaw_up.settings import DatabaseSetting
+from owlclaw_up.setting_values import DatabaseSetting
 from owlclaw_up.spec import HATCHET_DATABASE
 from owlclaw_up.steps.database import extension_check
 from owlclaw_up.steps.mending import GivePassword

@@ -16,7 +16,8 @@ from owlclaw_up.host.base import ServerLook, sql_name
 from owlclaw_up.host.postgres_inspection import DatabaseInside
 from owlclaw_up.model import Absent, Mode, found
 from owlclaw_up.server_choice import OLDEST_POSTGRES, kept_fault, of_refusal, refused_servers, server_fault
-from owlclaw_up.settings import DatabaseSetting, wanted_databases
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import wanted_databases
 from owlclaw_up.spec import EngineSpec, NativeEngine
 
 # The newest that Hatchet was seen to run on.

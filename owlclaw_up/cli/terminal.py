@@ -107,7 +107,7 @@ def with_password(ui: Ui, project: Any, *, yes: bool = False, for_token: bool = 
         for_token: it is wanted only where no good token is kept.
     """
     from owlclaw_up.model import Mode, Secret
-    from owlclaw_up.settings import Sourced
+    from owlclaw_up.setting_values import Sourced
     from owlclaw_up.token_claims import decode, renewal_due
 
     settings = project.settings

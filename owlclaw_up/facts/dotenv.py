@@ -13,7 +13,8 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.facts.values import DotenvBackup, DotenvLook, EnvPlace, EnvPlaces
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Secret
-from owlclaw_up.settings import ENV_KEYS, Settings
+from owlclaw_up.setting_values import ENV_KEYS
+from owlclaw_up.settings import Settings
 
 # Files that hatchet-sdk reads from the working directory, later ones win, an empty value too; and the prefix of the keys
 # that it takes, from there and from the shell: hatchet_sdk/config.py.

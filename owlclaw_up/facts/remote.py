@@ -23,7 +23,8 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.host.remote_base import CertificateLook, ReachLook
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import Settings, Sourced
+from owlclaw_up.setting_values import Sourced
+from owlclaw_up.settings import Settings
 from owlclaw_up.spec import RemoteLogin
 from owlclaw_up.token_claims import Claims, decode, is_placeholder, renewal_due
 

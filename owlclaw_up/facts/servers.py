@@ -19,7 +19,8 @@ from owlclaw_up.host.machine import Host
 from owlclaw_up.host.postgres_url import parse_url
 from owlclaw_up.model import Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import DatabaseSetting, Settings, wanted_databases
+from owlclaw_up.setting_values import DatabaseSetting
+from owlclaw_up.settings import Settings, wanted_databases
 from owlclaw_up.spec import HATCHET_DATABASE, TENANT_ID
 
 UTC_NAMES = frozenset({"UTC", "Etc/UTC"})

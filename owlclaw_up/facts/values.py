@@ -26,7 +26,7 @@ from owlclaw_up.host.names import Resolved
 from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook
 from owlclaw_up.host.resources import Disk, Memory, Size
 from owlclaw_up.model import Absent, Fact, Mode, Secret, Unknown, found
-from owlclaw_up.settings import Sourced
+from owlclaw_up.setting_values import Sourced
 from owlclaw_up.spec import EngineBinaries, PostgresBinaries, RemoteLogin, Sidecar
 from owlclaw_up.token_claims import Claims
 

@@ -17,7 +17,7 @@ from owlclaw_up.host.base import ServerLogin, Tls
 from owlclaw_up.host.postgres_url import asyncpg_url
 from owlclaw_up.model import Action, Change, Finding, found, unchanged
 from owlclaw_up.receipts import Ledger
-from owlclaw_up.settings import REMOTE_KEYS
+from owlclaw_up.setting_values import REMOTE_KEYS
 from owlclaw_up.spec import TENANT_ID, StackSpec
 from owlclaw_up.steps.base import Applied, Run
 from owlclaw_up.token_claims import placeholder

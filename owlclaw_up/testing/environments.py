@@ -27,7 +27,8 @@ from owlclaw_up.host.local import look_at_port
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Outcome
 from owlclaw_up.project import Project, open_project
-from owlclaw_up.settings import ENV_PREFIX, KEYS, nearest
+from owlclaw_up.setting_values import nearest
+from owlclaw_up.settings import ENV_PREFIX, KEYS
 from owlclaw_up.spec import EngineBinaries
 from owlclaw_up.steps.dotenv import SECRET_KEYS
 from owlclaw_up.testing.owner import FOLDER, Owner

@@ -14,7 +14,8 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.host.bundle_base import Bundle, BundleFile, BundleImage
 from owlclaw_up.model import Absent, Found, Mode
 from owlclaw_up.modes import choose
-from owlclaw_up.settings import DEFAULT_HATCHET_IMAGE, Settings, Sourced
+from owlclaw_up.setting_values import Sourced
+from owlclaw_up.settings import DEFAULT_HATCHET_IMAGE, Settings
 from tests.unit.fakes import make_facts, make_ledger
 
 FOLDER = Path("/media/stick")

@@ -17,7 +17,8 @@ from owlclaw_up.host.base import GrpcLook, RestLook, Tls
 from owlclaw_up.host.remote_base import AccountLook, ReachLook, Tenant
 from owlclaw_up.model import Absent, Found, Secret
 from owlclaw_up.remote_design import remote_engine, remote_findings
-from owlclaw_up.settings import Settings, Sourced
+from owlclaw_up.setting_values import Sourced
+from owlclaw_up.settings import Settings
 from owlclaw_up.spec import TENANT_ID, RemoteEngine, RemoteLogin
 from owlclaw_up.token_claims import decode
 from tests.unit.fakes import NOW, make_facts, make_token

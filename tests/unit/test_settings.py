@@ -9,17 +9,8 @@ import pytest
 
 from owlclaw_up.errors import BadSetting, ProjectMissing, UnknownSetting
 from owlclaw_up.model import Mode, Secret
-from owlclaw_up.settings import (
-    DEFAULT_DATABASES,
-    KEYS,
-    DatabaseSetting,
-    Settings,
-    Sourced,
-    find_project,
-    load,
-    nearest,
-    wanted_databases,
-)
+from owlclaw_up.setting_values import DatabaseSetting, Sourced, nearest
+from owlclaw_up.settings import DEFAULT_DATABASES, KEYS, Settings, find_project, load, wanted_databases
 
 SECRET = "hunter2-Geheim"
 
