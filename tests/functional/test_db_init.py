@@ -206,7 +206,7 @@ def test_a_managed_server(mock_cli: Cli) -> None:
 
         with role(server, "steward", "login createdb createrole") as url:
             for options, code in (
-                ("sslmode=disable", "postgres-login"),
+                ("sslmode=disable", "postgres-tls"),
                 (f"sslmode=verify-full&sslrootcert={quote('/nonexistent/root.crt')}", "postgres-tls"),
             ):
                 error = mock_cli.json("db", "init", "--admin-url", f"{url}?{options}", code=3)["error"]
