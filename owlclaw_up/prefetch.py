@@ -189,22 +189,23 @@ class Prefetch:
             folder.put()
             folder.partial.mkdir(exist_ok=True)
         for image in images:
-            self._step(f"image {image.short}", lambda image=image: self._put_image(folder, image))  # type: ignore[misc]
+            title = "Hatchet image" if image.role == "hatchet" else "PostgreSQL image"
+            self._step(f"image.{image.role}", title, lambda image=image: self._put_image(folder, image))  # type: ignore[misc]
         if engine:
-            self._step("engine", lambda: self._put_engine(folder))
+            self._step(ENGINE, "Engine", lambda: self._put_engine(folder))
         if more:
-            self._step("wheels", lambda: self._put_wheels(folder, wheels, identity))
+            self._step(WHEELS, "Wheels", lambda: self._put_wheels(folder, wheels, identity))
         if not folder.complete:
             folder.finish(note(folder.kept))
             return True
         return False
 
-    def _step(self, title: str, work: Callable[[], str]) -> None:
-        self.listener(StepStarted(title, title))
+    def _step(self, id: str, title: str, work: Callable[[], str]) -> None:
+        self.listener(StepStarted(id, title))
         begun = self.host.clock.monotonic()
         detail = work()
         seconds = self.host.clock.monotonic() - begun
-        self.listener(StepFinished(StepReport(title, title, Action.CREATE, "done", seconds, detail)))
+        self.listener(StepFinished(StepReport(id, title, Action.CREATE, "done", seconds, detail)))
 
     def _say(self, title: str) -> Callable[[str], None]:
         return lambda text: self.listener(StepProgress(title, text))
@@ -274,7 +275,7 @@ class Prefetch:
         staged.replace(target)
         made = BundleImage(image.role, image.name, digest, image.file)
         folder.put(images=(*folder.kept.images, made), files=folder.record(image.file))
-        return f"{target.stat().st_size / 1e6:.0f} MB from {come_from}"
+        return f"{image.short}, {target.stat().st_size / 1e6:.0f} MB from {come_from}"
 
     def _layers(self, folder: BundleFolder, source: ImageSource, manifest: Manifest) -> dict[str, Path]:
         """Configuration and layers as files, each verified; what has come already stays."""
@@ -309,7 +310,7 @@ class Prefetch:
             version, come_from = self._engine_of_image(folder, staged), f"out of {self.settings.hatchet_image.value}"
         else:
             _copy_engine(engine, staged)
-            version, come_from = engine.version, f"{engine.directory} ({engine.source})"
+            version, come_from = engine.version, engine.source
         folder.put(engine=version, engine_of=self._engine_of, files=folder.take(ENGINE, staged))
         return f"{version}, {come_from}"
 

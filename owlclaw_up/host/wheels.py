@@ -124,9 +124,11 @@ class Wheels:
             )  # fmt: skip
 
     def _heard(self, line: str) -> None:
-        for begin in ("Collecting ", "Downloading ", "Saved ", "Building wheel"):
-            if line.strip().startswith(begin):
-                self.say(line.strip()[:70])
+        what, _, rest = line.strip().partition(" ")
+        if what in ("Collecting", "Downloading", "Building"):
+            self.say(f"{what} {rest}"[:70])
+        elif what == "Saved":
+            self.say(Path(rest).name)
 
 
 def _origin() -> dict[str, object]:
