@@ -11,10 +11,10 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from owlclaw_up.errors import BinaryNotRunnable
@@ -22,6 +22,7 @@ from owlclaw_up.host.base import Processes
 from owlclaw_up.host.docker_base import Compose, DockerLook
 from owlclaw_up.model import Absent, Fact, Found, Unknown
 
+T = TypeVar("T")
 # `host-gateway`, by which a container finds this machine, came with 20.10; `name:` in compose files with 2.3.
 OLDEST_ENGINE, OLDEST_COMPOSE = (20, 10), (2, 3)
 _TIMEOUT = 2.5
@@ -82,32 +83,31 @@ def look(environ: Mapping[str, str], processes: Processes, known: Compose | None
         `host` (DOCKER_HOST names nobody), `elsewhere` (it names another machine), `context` (the current context does),
         `old`, or `compose` (an engine answers, and no compose can drive it).
     """
-    given = environ.get("DOCKER_HOST", "")
-    if given and not _local(given):
-        return _elsewhere(given)
-    silent: list[tuple[Candidate, _Silent]] = []
-    for candidate in candidates(environ):
-        try:
-            return _ask(candidate, environ, processes, known)
-        except _Silent as nobody:
-            silent.append((candidate, nobody))
-    return _none_answers(silent, given, environ)
+    return _first(environ, lambda candidate: _ask(candidate, environ, processes, known))
 
 
 def answering(environ: Mapping[str, str]) -> Fact[str]:
     """The address of the first engine of this machine that answers, whatever its age, with or without a compose."""
+
+    def ask(candidate: Candidate) -> Fact[str]:
+        _knock(candidate.address)
+        _question(candidate)
+        return Found(candidate.address)
+
+    return _first(environ, ask)
+
+
+def _first(environ: Mapping[str, str], ask: Callable[[Candidate], Fact[T]]) -> Fact[T]:
+    """What the first engine says that answers; why there is none."""
     given = environ.get("DOCKER_HOST", "")
     if given and not _local(given):
         return _elsewhere(given)
     silent: list[tuple[Candidate, _Silent]] = []
     for candidate in candidates(environ):
         try:
-            _knock(candidate.address)
-            _question(candidate)
+            return ask(candidate)
         except _Silent as nobody:
             silent.append((candidate, nobody))
-        else:
-            return Found(candidate.address)
     return _none_answers(silent, given, environ)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +31,15 @@ class Run:
     smoke: Smoke | None = None
     findings: list[Finding] = field(default_factory=list)
     closers: list[Callable[[], None]] = field(default_factory=list)
+
+    @contextmanager
+    def at_its_own_pace(self) -> Iterator[None]:
+        """What a download or a slow disk takes in here is not taken from the steps after it."""
+        begun = self.host.clock.monotonic()
+        try:
+            yield
+        finally:
+            self.deadline.extend(self.host.clock.monotonic() - begun)
 
     def close(self) -> None:
         """End whatever steps began early and nobody needs any more."""

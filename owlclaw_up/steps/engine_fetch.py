@@ -38,13 +38,8 @@ class FetchEngine:
         return Change(Action.CREATE, f"take it out of {source}", "no engine is at hand", ("the engine cache",))
 
     def apply(self, run: Run) -> Applied:
-        clock = run.host.clock
-        begun = clock.monotonic()
-        try:
+        with run.at_its_own_pace():
             pulled = self.pull(run.host, run.say, run.tell)
-        finally:
-            # A download has its own pace: what it took is not taken from the steps after it.
-            run.deadline.extend(clock.monotonic() - begun)
         engine = pulled.engine
         by = {"docker": ", out of Docker", "docker-store": ", out of Docker's store"}.get(pulled.source, "")
         what = f"{engine.version} in {engine.directory}{by}" + ("" if engine.assets else ", without a dashboard")
@@ -77,16 +72,11 @@ class TakeEngine:
         return Change(Action.CREATE, what, "--from has it", ("the engine cache",))
 
     def apply(self, run: Run) -> Applied:
-        clock = run.host.clock
-        begun = clock.monotonic()
-        try:
+        with run.at_its_own_pace():
             engine, new = import_bundled(
                 self.bundle, run.host.processes,
                 lambda done, total: run.tell(Transfer(self.id, f"engine {self.bundle.engine}", done, total)),
             )  # fmt: skip
-        finally:
-            # A slow disk is no reason to have less time afterwards.
-            run.deadline.extend(clock.monotonic() - begun)
         return Applied(Action.CREATE if new else Action.UNCHANGED, f"{engine.version} in {engine.directory}")
 
 

@@ -35,16 +35,10 @@ class LoadImages:
         )
 
     def apply(self, run: Run) -> Applied:
-        docker, clock = run.host.docker(self.compose.docker.address), run.host.clock
+        docker = run.host.docker(self.compose.docker.address)
         missing = [name for name in self.compose.bundled if docker.image(name) is None]
-        begun = clock.monotonic()
-        digests = {}
-        try:
-            for name in missing:
-                digests[name] = self._load(run, docker, self.compose.bundled[name])
-        finally:
-            # As with a pull: what it took is not taken from the steps after it.
-            run.deadline.extend(clock.monotonic() - begun)
+        with run.at_its_own_pace():
+            digests = {name: self._load(run, docker, self.compose.bundled[name]) for name in missing}
         self.ledger.keep("images", **digests)
         return Applied(Action.RUN, f"loaded {' and '.join(missing)}" if missing else "on this machine")
 

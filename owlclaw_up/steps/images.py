@@ -123,19 +123,18 @@ class PullImages:
         docker = run.host.docker(self.compose.docker.address)
         missing = [name for name in self.compose.images.values() if docker.image(name) is None]
         clock = run.host.clock
-        begun = clock.monotonic()
-        pulls = [_Pull(name, on_mirror(name, self.compose.mirror), clock, heard=begun) for name in missing]
+        pulls = [_Pull(name, on_mirror(name, self.compose.mirror), clock, heard=clock.monotonic()) for name in missing]
         # Of two failures the engine's decides: without its image no mode with Docker works.
         pulls.sort(key=lambda pull: pull.reference != self.compose.images["hatchet"])
         for pull in pulls:
             threading.Thread(target=pull.work, args=(docker,), daemon=True).start()
-        try:
-            self._watch(run, pulls)
-        finally:
-            for pull in pulls:
-                pull.stop.set()
-            # A download has its own pace: what it took is not taken from the steps after it, in this mode or the next.
-            run.deadline.extend(clock.monotonic() - begun)
+        # Not from those of the next mode either, where this one fails.
+        with run.at_its_own_pace():
+            try:
+                self._watch(run, pulls)
+            finally:
+                for pull in pulls:
+                    pull.stop.set()
         for pull in pulls:
             if pull.error and pull.ended:
                 raise pull.error
