@@ -159,7 +159,7 @@ def test_what_it_cannot_do_is_refused(wanted: dict[str, Any], code: str, tmp_pat
     ("variable", "value", "word"),
     [
         ("HATCHET_CLIENT_EMBEDDED_VERSION", "latest", "any start upgrade"),
-        ("OWLCLAW_UP_SIDECAR_VERSION", "0.110", f"such as {DEFAULT_SIDECAR_VERSION}"),
+        ("OWLCLAW_UP_SIDECAR_VERSION", "0.110", "such as v1.2.3"),
         ("HATCHET_CLIENT_EMBEDDED_CHECKSUM", "abc", "64 hexadecimal"),
         ("OWLCLAW_UP_NATIVE_ENGINE", "docker", "auto, binaries, sidecar"),
     ],
