@@ -113,7 +113,7 @@ MAY: dict[str, set[str]] = {
     # Scripts that Alembic runs.
     "baseline": set(),
     "views": {"model"},
-    "plugin": _BELOW_FACTS | {"facts", "environment", "client", "steps"},
+    "plugin": _BELOW_FACTS | {"facts", "modes", "environment", "client", "steps"},
     "cli": set(GROUPS) - {"proof", "plugin", "keeper"},
     "facade": {"errors", "model", "settings", "environment"},
 }

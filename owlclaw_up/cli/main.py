@@ -54,7 +54,6 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
 app.add_typer(export.app, name="export")
-app.command("prefetch")(prefetch.prefetch)
 
 
 @app.command()
@@ -317,7 +316,7 @@ def report(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """One page for a bug report or a CI artifact: everything there is to see, secrets masked."""
+    """One page for a bug report or a CI artifact, secrets masked."""
     from owlclaw_up.cli.report import ReportCommand
 
     ui = Ui("report", as_json, quiet, verbose, no_color)
@@ -382,6 +381,9 @@ def open_dashboard(
 
     ui = Ui("open", as_json, quiet, verbose, no_color)
     end(ui.run(lambda listener: show_dashboard(ui, open_project(project_dir), reveal, browser=not no_browser)))
+
+
+app.command("prefetch")(prefetch.prefetch)
 
 
 def arrange(argv: Sequence[str], groups: Collection[str]) -> list[str]:

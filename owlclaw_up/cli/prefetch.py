@@ -28,7 +28,10 @@ def prefetch(
     verbose: Verbose = False,
     no_color: NoColor = False,
 ) -> None:
-    """What a machine without network needs, for `up --offline --from DIR`: images, engine, wheels."""
+    """A folder with all that a machine without network needs.
+
+    Images, engine, wheels, and a manifest with every digest; used there by `up --offline --from DIR`.
+    """
     ui = Ui("prefetch", as_json, quiet, verbose, no_color)
 
     def work(listener: Listener) -> Outcome:

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up import dotenv_text, environment
 from owlclaw_up.errors import ApplyFailed, PortTaken, UnknownSetting, UpError, UsageError
-from owlclaw_up.facts.containers import look_at_docker
-from owlclaw_up.facts.machine import find_engines
+from owlclaw_up.facts import gather
 from owlclaw_up.host.local import look_at_port
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Outcome
+from owlclaw_up.modes import native_engine
 from owlclaw_up.project import Project, open_project
 from owlclaw_up.setting_values import nearest
 from owlclaw_up.settings import ENV_PREFIX, KEYS
-from owlclaw_up.spec import EngineBinaries
+from owlclaw_up.spec import EngineBinaries, Sidecar
 from owlclaw_up.steps.dotenv import SECRET_KEYS
 from owlclaw_up.testing.owner import FOLDER, Owner
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MODES = ("native", "mock")
 DOTENV = ".env"
+# What the project's settings say of its engine counts for throwaway ones too.
+_ENGINE = ("engine_dir", "native_engine", "sidecar_version", "sidecar_binary", "sidecar_checksum")
 # Below the ports that the system gives to outgoing connections, above the usual servers.
 _FIRST_PORT, _BLOCKS, _BLOCK = 20000, 1200, 8
 
@@ -170,17 +172,15 @@ class Environments:
 
     def _usual_mode(self) -> str:
         opened = self.project
-        engines = find_engines(
-            opened.host, opened.settings, opened.ledger,
-            lambda: look_at_docker(opened.host, opened.settings, opened.ledger),
-        )  # fmt: skip
-        at_hand = any(isinstance(engine, EngineBinaries) for engine in engines)
-        return "native" if at_hand else "mock"
+        facts = gather(opened.host, opened.settings, opened.ledger, only=("engines", "sidecar"))
+        engine = native_engine(facts, opened.settings)
+        return "native" if isinstance(engine, (EngineBinaries, Sidecar)) else "mock"
 
     def _up(self, root: Path, mode: str, settings: Mapping[str, Any]) -> tuple[Project, Outcome]:
         own = self.project.settings
+        engine = {name: getattr(own, name).value for name in _ENGINE}
         flags = {
-            "engine_dir": str(own.engine_dir.value) if own.engine_dir.value else None,
+            **{name: str(value) if value else None for name, value in engine.items()},
             "timeout": own.timeout.value, "offline": own.offline.value, "smoke": "none", **settings, "mode": mode,
         }  # fmt: skip
         opened = open_project(root, flags, _host(self.project.host))
