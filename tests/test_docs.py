@@ -93,6 +93,11 @@ def test_every_command_has_a_section_and_no_section_is_left_over() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_what_each_argument_and_option_is(name: str) -> None:
+    assert not [p.name for p in COMMANDS[name].params if not p.help]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_documents_exactly_its_options(name: str) -> None:
     declared = {o for p in COMMANDS[name].params for o in p.opts if p.param_type_name == "option"}
     shared = options(SHARED_SECTION) - {"--help"}
