@@ -116,6 +116,31 @@ def test_from_registry_and_index_in_spite_of_a_kill(
     assert not (stick / "wheels/owlclaw_up-0.0.1-py3-none-any.whl").exists()
 
 
+def test_an_engine_for_another_platform(registry: Registry, new_cli: NewCli, tmp_path: Path) -> None:
+    """Its binaries cannot be run here, and are looked at all the same. No index answers: that comes after the engine."""
+    machines = {"amd64": b"\x3e\x00", "arm64": b"\xb7\x00"}
+    other = next(machine for machine in machines if machine != MACHINE)
+    for tag, machine in (("right", other), ("wrong", MACHINE)):
+        program = b"\x7fELF\x02\x01\x01" + bytes(11) + machines[machine] + bytes(44)
+        engine = layer({**dict.fromkeys(BINARIES, program), "static-assets/index.html": b"<p>"})
+        Publisher(registry.address).index(HATCHET, tag, {other: [engine]})
+    image = f"{registry.address}/{HATCHET}"
+    cli = new_cli(
+        OWLCLAW_UP_ENGINE_DIR="", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_FIND_LINKS=""
+    )
+
+    def refused(tag: str) -> dict[str, Any]:
+        words = ("prefetch", str(tmp_path / tag), "--mode", "native", "--platform", f"linux/{other}")
+        error: dict[str, Any] = cli.json(*words, code=3, OWLCLAW_UP_HATCHET_IMAGE=f"{image}:{tag}")["error"]
+        return error
+
+    assert refused("right")["code"] == "prefetch-wheels"
+    assert {p.name for p in (tmp_path / "right/engine").iterdir()} == {*BINARIES, "static-assets"}
+    wrong = refused("wrong")
+    assert wrong["code"] == "prefetch-engine" and f"built for {MACHINE}, not for {other}" in wrong["message"]
+    assert not (tmp_path / "wrong/engine").exists()
+
+
 class TestTheFolder:
     """Of `prefetch`."""
 
