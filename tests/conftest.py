@@ -197,6 +197,15 @@ def processes_in(root: Path) -> list[psutil.Process]:
     return found
 
 
+def command_lines(root: Path) -> list[str]:
+    """Those of the processes of a folder, each as one text; without one that ends while it is looked at."""
+    lines = []
+    for process in processes_in(root):
+        with contextlib.suppress(psutil.Error):
+            lines.append(" ".join(process.cmdline()))
+    return lines
+
+
 def free_ports(count: int) -> list[int]:
     """Different ones: each is held until all are known."""
     with contextlib.ExitStack() as held:

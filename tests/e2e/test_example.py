@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REAL_ENGINE_DIR, Cli, processes_in
+from tests.conftest import REAL_ENGINE_DIR, Cli, command_lines
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "orders"
 ENGINES = ["none", "standin", *(["real"] if REAL_ENGINE_DIR else [])]
@@ -39,7 +39,7 @@ def test_the_shop_comes_up_migrates_and_passes_its_tests(
 
     standing = cli.json("db", "status")
     assert standing["exit_code"] == 0
-    left = [p for p in processes_in(cli.root) if "orders.py" in " ".join(p.cmdline())]
+    left = [line for line in command_lines(cli.root) if "orders.py" in line]
     assert not left, "the worker has ended with its tests"
     for text in cli.secret_texts():
         assert text not in tested.stdout + tested.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from owlclaw_up.proof.long import LONG_PROOFS, RUNS
-from tests.conftest import REAL_ENGINE_DIR, Cli, processes_in
+from tests.conftest import REAL_ENGINE_DIR, Cli, command_lines
 
 QUICK = ["sql", "connect", "register", "run", "durable_sleep", "rest"]
 
@@ -51,7 +51,7 @@ def test_everything_an_application_relies_on_is_shown(
     engines = [next(s for s in services if s["id"] == "hatchet") for services in (before, after)]
     assert engines[0]["pid"] != engines[1]["pid"]
     assert engines[0]["port"] == engines[1]["port"]
-    assert not [p for p in processes_in(cli.root) if "proof" in " ".join(p.cmdline())]
+    assert not [line for line in command_lines(cli.root) if "proof" in line]
     # The long proof holds for the quick one.
     again = cli.json("up")
     assert {s["id"]: s["action"] for s in again["steps"]}["smoke"] == "unchanged"

@@ -17,7 +17,7 @@ import yaml
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.model import Secret
 from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS
-from tests.conftest import Cli, DebianPostgres, processes_in
+from tests.conftest import Cli, DebianPostgres, command_lines
 from tests.faults import Patient
 from tests.standin import install
 
@@ -153,7 +153,7 @@ def test_logs_name_the_engine(environment: Cli) -> None:
 def test_down_ends_them_all_and_up_brings_as_many_back(cluster: Cli) -> None:
     done = cluster.json("down")
     assert [s["id"] for s in done["steps"]][-3:] == ["engine.server.2", "engine.server", "postgres.server"]
-    assert not [p for p in processes_in(cluster.root) if "hatchet" in " ".join(p.cmdline())]
+    assert not [line for line in command_lines(cluster.root) if "hatchet" in line]
     assert {n: e["state"] for n, e in engines(cluster).items()} == {1: "stopped", 2: "stopped"}
     up = cluster.json("up", "--smoke", "none")
     assert actions(up)["engine.server.2"] == "create"

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import Cli, free_port, processes_in
+from tests.conftest import Cli, command_lines, free_port, processes_in
 from tests.functional.ordinary import ordinary_project
 from tests.standin import install
 
@@ -142,7 +142,7 @@ def check_rights(cli: Cli) -> None:
         ["git", "-C", str(cli.root), "status", "--porcelain", "-uall"], text=True, capture_output=True, check=True
     )
     assert seen.stdout.split() == ["??", ".gitignore"]
-    words = " ".join(" ".join(p.cmdline()) for p in processes_in(cli.root))
+    words = " ".join(command_lines(cli.root))
     for secret in cli.secret_texts():
         assert secret not in words
 
@@ -268,7 +268,7 @@ def hanging(new_cli: Callable[..., Cli], tmp_path: Path) -> Iterator[Cli]:
 def test_a_second_one_waits_for_the_first(hanging: Cli) -> None:
     first = hanging.start("up", "--smoke", "none")
     try:
-        wait_for("the migration", lambda: any("hatchet-migrate" in p.cmdline() for p in processes_in(hanging.root)))
+        wait_for("the migration", lambda: any("hatchet-migrate" in line for line in command_lines(hanging.root)))
         during = hanging.json("status", code=1)
         assert "has begun and not ended" in during["findings"][0]["title"]
 
