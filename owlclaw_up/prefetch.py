@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import platform
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from owlclaw_up import __version__
@@ -20,7 +18,7 @@ from owlclaw_up.host.bundle_base import ENGINE, IMAGES, WHEELS, Bundle, BundleIm
 from owlclaw_up.host.docker_base import Docker, ImageLook
 from owlclaw_up.host.engine_image import unpack
 from owlclaw_up.host.engines import BINARIES, EngineRefused, built_for, cached, inspect, manifest_of
-from owlclaw_up.host.held_image import ImageUnfit, diff_ids, layers_of
+from owlclaw_up.host.held_image import ImageUnfit, diff_ids, in_file, layers_of
 from owlclaw_up.host.image_archive import write_archive
 from owlclaw_up.host.image_names import on_mirror, parse_reference
 from owlclaw_up.host.oci import ImageSource, Layer, Manifest, docker_login
@@ -346,14 +344,11 @@ class Prefetch:
         blobs = self._layers(folder, source, manifest)
         staged.mkdir()
         ids = diff_ids(blobs[manifest.config].read_bytes(), manifest.config, self.machine)
-        opened = [partial(_opened, blobs[layer.digest]) for layer in manifest.layers]
+        opened = [in_file(blobs[layer.digest]) for layer in manifest.layers]
         try:
-            there = unpack(layers_of(ids, opened), staged, self._say(ENGINE)).binaries
+            unpack(layers_of(ids, opened), staged, self._say(ENGINE))
         except ImageUnfit as error:
             raise EnginePullFailed(image, image, error.kind, str(error)) from None
-        missing = [name for name in BINARIES if name not in there]
-        if missing:
-            raise EnginePullFailed(image, image, "no-engine", f"{', '.join(missing)} not in it")
         for name in BINARIES:
             built = machine_named(built_for(staged / name))
             if built and built != self.machine:
@@ -383,10 +378,6 @@ def prefetch(project: Project, wish: Wish, listener: Listener) -> Outcome:
         UpError: something cannot be had, or the folder cannot be used; what is whole stays in it.
     """
     return Prefetch(project, wish, listener).run()
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    return path.open("rb")
 
 
 def _copy_engine(engine: EngineBinaries, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from owlclaw_up.errors import BundleUnusable
-from owlclaw_up.host.bundle import read_bundle
 from owlclaw_up.host.bundle_base import Bundle
 from owlclaw_up.model import Absent, Fact, Found
 from owlclaw_up.settings import Settings
@@ -14,6 +13,8 @@ def look_at_bundle(settings: Settings) -> Fact[Bundle]:
     folder = settings.from_dir.value
     if folder is None:
         return Absent("no folder was named with --from")
+    from owlclaw_up.host.bundle import read_bundle
+
     try:
         return Found(read_bundle(folder.expanduser().absolute()))
     except BundleUnusable as error:

@@ -21,9 +21,7 @@ from owlclaw_up.facts.values import DockerFacts, PlatformLook, PortChoice, SdkLo
 from owlclaw_up.host import engines
 from owlclaw_up.host.base import PortLook
 from owlclaw_up.host.bundle_base import ENGINE, Bundle
-from owlclaw_up.host.bundled_engine import is_bundled_engine
 from owlclaw_up.host.docker_engines import answering
-from owlclaw_up.host.docker_images import look_in_docker
 from owlclaw_up.host.embedded import find_binaries
 from owlclaw_up.host.image_names import leaves_machine, on_mirror
 from owlclaw_up.host.local import available_memory, look_at_port, port_owners
@@ -178,6 +176,8 @@ def _with_bundled(
     looked: Sequence[EngineBinaries | engines.EngineRefused], bundle: Bundle
 ) -> list[EngineBinaries | engines.EngineRefused]:
     """The folder's engine first: where the cache has it already, that one."""
+    from owlclaw_up.host.bundled_engine import is_bundled_engine
+
     here = (e for e in looked if isinstance(e, EngineBinaries) and e.version == bundle.engine)
     same = next((e for e in here if is_bundled_engine(e.directory, bundle)), None)
     first = same or EngineBinaries(bundle.folder / ENGINE, BUNDLED, bundle.engine, None)
@@ -186,6 +186,9 @@ def _with_bundled(
 
 def _image_source(host: Host, settings: Settings, docker: Callable[[], Fact[DockerFacts]]) -> str:
     """Where the engine's image would come from; empty where it cannot be had, or its engine does not run here."""
+    # Whoever has an engine needs nothing that reads images.
+    from owlclaw_up.host.docker_images import look_in_docker
+
     machine, image = engines.image_machine(), settings.hatchet_image.value
     if not machine:
         return ""

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from owlclaw_up.host.bolt import NotBolt, bolt_value
-from owlclaw_up.host.held_image import DOCUMENT_BYTES, HeldImage, ImageUnfit, LayerStream, is_digest, of_content
+from owlclaw_up.host.held_image import (
+    DOCUMENT_BYTES,
+    HeldImage,
+    ImageUnfit,
+    LayerStream,
+    blob_place,
+    is_digest,
+    of_content,
+)
 from owlclaw_up.host.image_names import Reference
 
 _NAMES = "io.containerd.metadata.v1.bolt/meta.db"
@@ -52,7 +60,7 @@ def _read(blobs: Path, digest: str) -> bytes:
 @contextmanager
 def _opened(blobs: Path, digest: str) -> Iterator[LayerStream]:
     try:
-        stream = (blobs / digest.replace(":", "/")).open("rb")
+        stream = (blobs / blob_place(digest)).open("rb")
     except FileNotFoundError:
         # Of an image for several platforms only those are here that were pulled.
         raise ImageUnfit("broken", f"{digest} is not in {blobs}") from None

@@ -18,6 +18,7 @@ from owlclaw_up.host.held_image import (
     HeldImage,
     ImageUnfit,
     LayerStream,
+    blob_place,
     diff_ids,
     digest_of,
     layers_of,
@@ -61,7 +62,7 @@ def _listing(archive: Path) -> list[dict[str, Any]]:
 
 
 def _blob(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
+    return f"blobs/{blob_place(digest)}"
 
 
 def _read(archive: Path, name: str) -> bytes:

@@ -12,7 +12,6 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from owlclaw_up.host.engines import ASSETS, BINARIES
@@ -25,15 +24,7 @@ _CHUNK = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """Attributes: binaries: those that were found; files: of the dashboard."""
-
-    binaries: frozenset[str]
-    files: int
-
-
-def unpack(layers: Sequence[HeldLayer], folder: Path, say: Callable[[str], None] = lambda text: None) -> Unpacked:
+def unpack(layers: Sequence[HeldLayer], folder: Path, say: Callable[[str], None] = lambda text: None) -> None:
     """Lay the layers one over the other, as far as they are the engine's.
 
     Args:
@@ -41,7 +32,8 @@ def unpack(layers: Sequence[HeldLayer], folder: Path, say: Callable[[str], None]
 
     Raises:
         ImageUnfit: a name, link, device or size that no engine's image has (`unsafe`), an archive that cannot be read or is not
-            the one that was promised (`broken`), or one that is packed in another way than with gzip (`other`).
+            the one that was promised (`broken`), one that is packed in another way than with gzip (`other`), or no engine in
+            all of them (`no-engine`).
         OSError: the folder cannot be written to.
     """
     for number, layer in enumerate(layers, 1):
@@ -60,8 +52,9 @@ def unpack(layers: Sequence[HeldLayer], folder: Path, say: Callable[[str], None]
             raise ImageUnfit("broken", f"{layer.diff_id}: {type(error).__name__}: {error}") from None
         if found != layer.diff_id:
             raise ImageUnfit("broken", f"layer {layer.diff_id} came as {found}")
-    binaries = frozenset(name for name in BINARIES if (folder / name).is_file())
-    return Unpacked(binaries, sum(1 for path in (folder / ASSETS).rglob("*") if path.is_file()))
+    missing = [name for name in BINARIES if not (folder / name).is_file()]
+    if missing:
+        raise ImageUnfit("no-engine", f"{', '.join(missing)} not in it")
 
 
 class _Limited:

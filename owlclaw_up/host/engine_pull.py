@@ -6,14 +6,12 @@ had come. The cache serves all checkouts; an engine is known there by its image'
 
 from __future__ import annotations
 
-import io
 import json
 import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from owlclaw_up.errors import DockerAway, DockerRefused, EnginePullFailed, EngineUnusable
@@ -31,7 +29,7 @@ from owlclaw_up.host.engines import (
     inspect,
     manifest_of,
 )
-from owlclaw_up.host.held_image import HeldImage, ImageUnfit, diff_ids, layers_of
+from owlclaw_up.host.held_image import HeldImage, ImageUnfit, diff_ids, in_file, layers_of
 from owlclaw_up.host.image_names import Reference, parse_reference
 from owlclaw_up.host.oci import ImageSource, Manifest, docker_login, kind_of_disk_error, sha256_of
 from owlclaw_up.model import Found, Unknown
@@ -214,7 +212,7 @@ class EnginePull:
         here = sum(path.stat().st_size for path in paths if path.exists())
         self._want(root, _ROOM * manifest.size - here)
         ids = diff_ids(source.config(manifest), manifest.config, machine)
-        image = HeldImage(manifest.config, layers_of(ids, [partial(_opened, path) for path in paths]))
+        image = HeldImage(manifest.config, layers_of(ids, [in_file(path) for path in paths]))
         done = 0
         for layer, path in zip(manifest.layers, paths, strict=True):
             source.fetch(layer, path, lambda came, _, before=done: self.progress(before + came, manifest.size))  # type: ignore[misc]
@@ -236,10 +234,7 @@ class EnginePull:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _unpacked(self, root: Path, staging: Path, image: HeldImage, digest: str) -> EngineBinaries:
-        found = unpack(image.layers, staging, self.say)
-        missing = [name for name in BINARIES if name not in found.binaries]
-        if missing:
-            raise ImageUnfit("no-engine", f"{', '.join(missing)} not in it")
+        unpack(image.layers, staging, self.say)
         looked = inspect(staging, "engine cache", self.processes)
         if isinstance(looked, EngineRefused):
             raise EngineUnusable(looked.code, looked.why.replace(str(staging), self.image), hint=looked.hint)
@@ -267,10 +262,6 @@ class EnginePull:
 
     def _failed(self, kind: str, words: str) -> EnginePullFailed:
         return EnginePullFailed(self.image, self.source, kind, words)
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    return path.open("rb")
 
 
 def _is(path: Path, digest: str) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 # Of a manifest or a configuration: the specification lets a registry refuse longer ones, and an engine's have a few kilobytes.
@@ -121,7 +122,7 @@ def of_content(
     """
     document = document_of(read(top), top)
     if "manifests" in document:
-        top = _of_platform(document, machine)
+        top = of_platform(document, machine)
         document = document_of(read(top), top)
     config = (document.get("config") or {}).get("digest")
     named = [each.get("digest") for each in document.get("layers") or ()]
@@ -145,13 +146,30 @@ def layers_of(
     return tuple(HeldLayer(digest, stream) for digest, stream in zip(ids, opened, strict=True))
 
 
-def _of_platform(index: dict[str, Any], machine: str) -> str:
-    """The digest of a platform's manifest, in an index."""
+def in_file(path: Path) -> Callable[[], AbstractContextManager[LayerStream]]:
+    """How a layer in a file of its own is opened."""
+    return lambda: path.open("rb")
+
+
+def blob_place(digest: str) -> str:
+    """Where a blob lies in an OCI layout, and in containerd's store, below the folder of blobs."""
+    return digest.replace(":", "/")
+
+
+def of_platform(index: Mapping[str, Any], machine: str) -> str:
+    """The digest of a platform's manifest, in an index.
+
+    Raises:
+        ImageUnfit: there is none.
+    """
     there = []
     for entry in index.get("manifests") or ():
         platform = entry.get("platform") or {}
-        if platform.get("os") == "linux" and platform.get("architecture") == machine and is_digest(entry.get("digest")):
-            return str(entry["digest"])
+        if platform.get("os") == "linux" and platform.get("architecture") == machine:
+            digest = entry.get("digest")
+            if not is_digest(digest):
+                raise ImageUnfit("broken", f"{digest!r} is no sha256 digest")
+            return digest
         there.append(f"{platform.get('os')}/{platform.get('architecture')}")
     # What builders add beside the images is for no platform.
     named = ", ".join(each for each in there if "unknown" not in each) or "none"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from owlclaw_up.host.held_image import blob_place
 from owlclaw_up.host.image_names import parse_reference
 from owlclaw_up.host.oci import Manifest
 
@@ -56,7 +57,7 @@ def write_archive(path: Path, name: str, manifest: Manifest, blobs: Mapping[str,
 
 
 def _place(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
+    return f"blobs/{blob_place(digest)}"
 
 
 def _json(document: Any) -> bytes:

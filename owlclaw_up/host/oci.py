@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from owlclaw_up.errors import EnginePullFailed
 from owlclaw_up.host.base import Clock
-from owlclaw_up.host.held_image import DOCUMENT_BYTES, digest_of, is_digest
+from owlclaw_up.host.held_image import DOCUMENT_BYTES, ImageUnfit, digest_of, is_digest, of_platform
 from owlclaw_up.host.image_names import Reference, parse_reference
 from owlclaw_up.model import Secret
 
@@ -138,14 +138,10 @@ class ImageSource:
         return self._text(f"{self.reference.base}/blobs/{manifest.config}")
 
     def _of_platform(self, index: Mapping[str, Any], machine: str) -> str:
-        there = []
-        for entry in index.get("manifests") or ():
-            platform = entry.get("platform") or {}
-            if platform.get("os") == "linux" and platform.get("architecture") == machine:
-                return self._digest(entry.get("digest"))
-            there.append(f"{platform.get('os')}/{platform.get('architecture')}")
-        named = ", ".join(p for p in there if "unknown" not in p) or "none"
-        raise self._failed("platform", f"wanted linux/{machine}, there is: {named}")
+        try:
+            return of_platform(index, machine)
+        except ImageUnfit as error:
+            raise self._failed(error.kind, str(error)) from None
 
     def _layer(self, layer: Any) -> Layer:
         if not isinstance(layer, dict) or not isinstance(layer.get("size"), int) or layer["size"] < 0:

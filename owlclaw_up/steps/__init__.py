@@ -126,8 +126,8 @@ def _container_engine(spec: StackSpec, ledger: Ledger) -> list[Step]:
 def _stops(spec: StackSpec, ledger: Ledger) -> list[Step]:
     """Steps that stop what ran for another mode and would be in this one's way."""
     steps: list[Step] = []
-    wanted = 1 if isinstance(spec.engine, SidecarEngine) else 0
-    wanted = 1 + len(spec.engine.fellows) if isinstance(spec.engine, NativeEngine) else wanted
+    fellows = spec.engine.fellows if isinstance(spec.engine, NativeEngine) else ()
+    wanted = 1 + len(fellows) if isinstance(spec.engine, (NativeEngine, SidecarEngine)) else 0
     surplus = [n for n in reversed(known_engines(ledger)) if n > wanted]
     steps += [
         engine_stop.StopEngine(ledger, number)

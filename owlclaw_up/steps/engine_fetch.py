@@ -6,17 +6,20 @@ It comes before everything else: its version decides what follows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from owlclaw_up.facts import Facts
 from owlclaw_up.host.bundle_base import Bundle
-from owlclaw_up.host.bundled_engine import import_bundled
-from owlclaw_up.host.engine_pull import EnginePull, Pulled
 from owlclaw_up.host.image_names import on_mirror
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Action, Change, Listener, Note, Transfer, found
 from owlclaw_up.settings import Settings
 from owlclaw_up.spec import BUNDLED, IN_DOCKER, IN_STORE, EngineBinaries, NativeEngine, StackSpec
 from owlclaw_up.steps.base import Applied, Run, Step
+
+if TYPE_CHECKING:
+    # What reads images is loaded where one is read: most runs have an engine.
+    from owlclaw_up.host.engine_pull import Pulled
 
 
 class FetchEngine:
@@ -51,6 +54,8 @@ class FetchEngine:
         Raises:
             EnginePullFailed, EngineUnusable: it cannot be had, or does not run here.
         """
+        from owlclaw_up.host.engine_pull import EnginePull
+
         name = self.image.rpartition("/")[2]
         return EnginePull(
             self.image, self.source, host.environ, host.processes, host.clock, self.settings.offline.value, say,
@@ -72,6 +77,8 @@ class TakeEngine:
         return Change(Action.CREATE, what, "--from has it", ("the engine cache",))
 
     def apply(self, run: Run) -> Applied:
+        from owlclaw_up.host.bundled_engine import import_bundled
+
         with run.at_its_own_pace():
             engine, new = import_bundled(
                 self.bundle, run.host.processes,

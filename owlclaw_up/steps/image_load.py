@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from owlclaw_up.errors import BundleUnusable, DockerRefused
 from owlclaw_up.facts import Facts
-from owlclaw_up.host.bundle import verified
 from owlclaw_up.host.bundle_base import BundledImage
 from owlclaw_up.host.docker_base import Docker
 from owlclaw_up.host.docker_words import pull_failure
@@ -43,6 +42,8 @@ class LoadImages:
         return Applied(Action.RUN, f"loaded {' and '.join(missing)}" if missing else "on this machine")
 
     def _load(self, run: Run, docker: Docker, bundled: BundledImage) -> str:
+        from owlclaw_up.host.bundle import verified
+
         image, bundle = bundled.image, bundled.bundle
         file, short = bundle.file(image.file), image.name.rpartition("/")[2]
         assert file is not None
