@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from owlclaw_up.host.engines import cached
 from owlclaw_up.host.local import LocalProcesses
 from owlclaw_up.spec import EngineBinaries
 from tests.forked import Loaded
+from tests.ports import free_port, free_ports
 from tests.standin import install
 
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
@@ -204,19 +204,6 @@ def command_lines(root: Path) -> list[str]:
         with contextlib.suppress(psutil.Error):
             lines.append(" ".join(process.cmdline()))
     return lines
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ones: each is held until all are known."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-
-
-def free_port() -> int:
-    return free_ports(1)[0]
 
 
 @contextlib.contextmanager

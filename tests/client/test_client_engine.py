@@ -34,7 +34,7 @@ from owlclaw_up.client import (
 )
 from tests.client.application import Numbers
 from tests.client.conftest import APPLICATION, Place
-from tests.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

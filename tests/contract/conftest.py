@@ -31,9 +31,9 @@ from tests.contract.engines import (
     Lite,
     Postgres,
     engine_names,
-    free_ports,
     postgres_binaries,
 )
+from tests.ports import free_port, free_ports
 from tests.standin import install
 
 
@@ -48,7 +48,7 @@ def postgres() -> Iterator[Postgres]:
     base = Path(tempfile.mkdtemp(prefix="contract-pg-", dir="/var/tmp" if user else None))
     if user:
         shutil.chown(base, user)
-    port = free_ports(1)[0]
+    port = free_port()
     initdb: list[str | Path] = [
         binaries / "initdb",
         "-D",

@@ -21,6 +21,7 @@ from typing import IO, Any
 import psycopg
 
 from tests.conftest import REAL_ENGINE_DIR
+from tests.ports import free_ports
 
 PORTS = (
     "LITE_FRONTEND_PORT",
@@ -37,18 +38,6 @@ START_SECONDS = 20.0
 def engine_names() -> list[str]:
     """The engines to test: the stand-in, and the real one where this machine has it."""
     return ["standin", "real"] if REAL_ENGINE_DIR else ["standin"]
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports that nobody listens on right now, on any interface."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("0.0.0.0", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def get(

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from tests.conftest import free_port
+from tests.ports import free_port
 
 START_SECONDS = 20.0
 _LEGACY_BUILDER = {"DOCKER_BUILDKIT": "0"}

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from owlclaw_up.checks import CHECKS
-from tests.conftest import Cli, DebianPostgres, free_port
+from tests.conftest import Cli, DebianPostgres
 from tests.docker.conftest import STANDIN_IMAGE
 from tests.docker.registry import Registry, docker
 from tests.docker.stacks import (
@@ -43,6 +43,7 @@ from tests.docker.test_find_docker import programs
 from tests.docker.test_hatchet_only import admit
 from tests.docker.test_stack_faults import Engine
 from tests.faults import Patient
+from tests.ports import free_port
 
 NewProject = Callable[..., Cli]
 NewServer = Callable[..., DebianPostgres]

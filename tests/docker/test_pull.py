@@ -27,10 +27,11 @@ from typing import Any, TypeVar
 import pytest
 
 from owlclaw_up.facts.containers import compose_project
-from tests.conftest import Cli, free_port
+from tests.conftest import Cli
 from tests.docker.conftest import POSTGRES_IMAGE, STANDIN_IMAGE, docker_names
 from tests.docker.registry import Gate, Part, Registry, Spoiled, docker
 from tests.docker.stacks import bridge_of_ones_own
+from tests.ports import free_port
 
 T = TypeVar("T")
 Push = Callable[..., str]

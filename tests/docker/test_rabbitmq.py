@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import Cli, DebianPostgres, free_port
+from tests.conftest import Cli, DebianPostgres
 from tests.docker.conftest import REAL_IMAGE
 from tests.docker.stacks import bridge, wait_for
+from tests.ports import free_port
 
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 

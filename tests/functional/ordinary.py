@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import Cli, free_port, kept_env
+from tests.conftest import Cli, kept_env
+from tests.ports import free_port
 
 ACCOUNT = "nobody"
 # Also that it is the same interpreter: one that cannot reach its own library takes another's.

@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from owlclaw_up.spec import ADMIN_EMAIL
-from tests.conftest import Cli, free_port, projects
+from tests.conftest import Cli, projects
 from tests.faults import SICK, Patient
 from tests.functional.tokens import Stack
+from tests.ports import free_port
 from tests.standin import install
 from tests.standin.passwords import hash_password
 

@@ -133,7 +133,7 @@ def test_values_that_up_would_write_otherwise(patient: Patient) -> None:
 
 
 def test_a_setting_that_moves_a_port_is_no_fault_of_the_file(patient: Patient) -> None:
-    from tests.conftest import free_port
+    from tests.ports import free_port
 
     assert patient.well(*FAMILY, grpc_port=free_port())
 

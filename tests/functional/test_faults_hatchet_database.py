@@ -14,9 +14,10 @@ import psycopg
 import pytest
 
 from owlclaw_up.spec import TENANT_ID
-from tests.conftest import Cli, free_port
+from tests.conftest import Cli
 from tests.faults import Patient
 from tests.functional.own_databases import connect, paste, sql
+from tests.ports import free_port
 
 GOOSE_LOCK = 4097083626
 # From when on the doctor takes a lock for a forgotten one.

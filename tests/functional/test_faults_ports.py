@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import pytest
 
 from owlclaw_up.environment import up
 from owlclaw_up.facts.machine import port_range
-from tests.conftest import Cli, free_port
+from tests.conftest import Cli
 from tests.faults import Patient
 from tests.functional.ordinary import ordinary_project
 from tests.functional.test_ports import DEFAULTS, PUBLIC, bound, owner_of, taken
+from tests.ports import free_port
 
 FAMILY = ("port.dashboard", "port.grpc", "port.postgres", "port.inner", "port.range")
 
@@ -23,10 +23,6 @@ FAMILY = ("port.dashboard", "port.grpc", "port.postgres", "port.inner", "port.ra
 def stopped(new_module_cli: Callable[..., Cli], standin_dir: Path) -> Cli:
     """An environment that is down, and whose ports are kept, not asked for."""
     cli = new_module_cli(standin_dir)
-    # None that the system gives to clients: those come and go between a look and an `up`.
-    first = next(p for p in range(20000 + os.getpid() % 9000, 32000, 50) if not any(bound(p + n) for n in range(40)))
-    for number, purpose in enumerate(PUBLIC):
-        cli.env[f"OWLCLAW_UP_{purpose.upper()}_PORT"] = str(first + 10 * number)
     cli.json("up", "--smoke", "none")
     assert Patient(cli).well(*FAMILY), "its own servers have them"
     cli.env = {k: v for k, v in cli.env.items() if not k.endswith("_PORT")}

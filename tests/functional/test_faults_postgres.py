@@ -15,10 +15,11 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import Cli, DebianPostgres, free_port
+from tests.conftest import Cli, DebianPostgres
 from tests.faults import Patient
 from tests.functional.own_databases import paste, sql
 from tests.functional.servers import SECRET, role, wheel_postgres
+from tests.ports import free_port
 from tests.standin.old_postgres import OldPostgres
 
 MAX_CONNECTIONS = 60

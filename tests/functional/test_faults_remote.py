@@ -12,10 +12,11 @@ import pytest
 
 from owlclaw_up import doctor, dotenv_text
 from owlclaw_up.model import Outcome
-from tests.conftest import Cli, free_port, projects
+from tests.conftest import Cli, projects
 from tests.faults import Patient
 from tests.functional.tls import Authority, Doorman, Loop, loop, own_address
 from tests.functional.tokens import Stack
+from tests.ports import free_port
 from tests.standin import install
 from tests.unit.fakes import make_token
 

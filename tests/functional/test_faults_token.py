@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.conftest import free_port, projects
+from tests.conftest import projects
 from tests.faults import Patient
 from tests.functional.tokens import (
     OTHER_TENANT,
@@ -21,6 +21,7 @@ from tests.functional.tokens import (
     revoked,
     without_a_port,
 )
+from tests.ports import free_port
 from tests.standin import install
 
 UP, ROTATE = "owlclaw-up", "owlclaw-up token rotate"

@@ -22,8 +22,9 @@ from owlclaw_up.host.local import LocalProcesses
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Note, Outcome
 from owlclaw_up.project import open_project
-from tests.conftest import Cli, free_port
+from tests.conftest import Cli
 from tests.functional.ordinary import ordinary_project
+from tests.ports import free_port
 from tests.standin import install
 
 DEFAULTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}

@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from owlclaw_up.host.embedded import copy_installation
-from tests.conftest import Cli, DebianPostgres, free_port
+from tests.conftest import Cli, DebianPostgres
 from tests.functional.servers import SECRET, debian_server, role, wheel_postgres
+from tests.ports import free_port
 from tests.standin.old_postgres import OldPostgres
 
 NewServer = Callable[..., DebianPostgres]

@@ -15,7 +15,8 @@ import pytest
 
 from owlclaw_up.testing.databases import PREFIX
 from owlclaw_up.testing.owner import FOLDER
-from tests.conftest import Cli, Result, free_port, processes_in
+from tests.conftest import Cli, Result, processes_in
+from tests.ports import free_port
 
 NewCli = Callable[..., Cli]
 # Hypothesis takes a second at every start.

@@ -25,10 +25,11 @@ from owlclaw_up.model import Mode, Outcome, Secret
 from owlclaw_up.project import open_project
 from owlclaw_up.token_claims import decode
 from owlclaw_up.tokens import rotate
-from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, free_port, processes_in, projects
+from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, processes_in, projects
 from tests.faults import Patient
 from tests.functional.servers import debian_server, tls_postgres
 from tests.functional.tls import Authority, Certificate, Doorman, Loop, loop, own_address
+from tests.ports import free_port
 from tests.standin import install
 from tests.unit.fakes import make_token
 

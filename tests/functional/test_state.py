@@ -20,8 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import Cli, command_lines, free_port, processes_in
+from tests.conftest import Cli, command_lines, processes_in
 from tests.functional.ordinary import ordinary_project
+from tests.ports import free_port
 from tests.standin import install
 
 OUTSIDE = [Path("/var/lib/owlclaw-up"), Path("/var/tmp/owlclaw-up"), Path("/tmp/owlclaw-up")]

@@ -16,7 +16,8 @@ from owlclaw_up import dotenv_text
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.model import Secret
 from owlclaw_up.token_claims import Claims, decode
-from tests.conftest import Cli, free_port
+from tests.conftest import Cli
+from tests.ports import free_port
 
 OTHER_TENANT = "11111111-2222-4333-8444-555555555555"
 
