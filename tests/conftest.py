@@ -66,6 +66,11 @@ def loaded(before: tuple[str, ...] = ()) -> Loaded:
         return _LOADED[before]
 
 
+def pytest_configure() -> None:
+    # What runs in the background of a script has SIGINT ignored, and everything started by it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test is a failed one where CI could have run it, and CI installs what it needs."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
