@@ -6,6 +6,7 @@ so that what was tried here is what runs there.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,6 +14,7 @@ import json
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _TAGS = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 # A slow index, and a checkout whose build tool has to come first.
 _SECONDS = 1800.0
+_VENV_SECONDS = 120.0
 
 
 def python_version() -> str:
@@ -66,28 +69,51 @@ class Wheels:
         """Put them all into a folder; what an earlier run has put there is not fetched again.
 
         Raises:
-            PrefetchFailed: pip is not there or did not get them, or what owlclaw-up was installed from is gone.
+            PrefetchFailed: there is no pip, or it did not get them, or what owlclaw-up was installed from is gone.
             OSError: the folder cannot be written.
         """
-        if importlib.util.find_spec("pip") is None:
-            raise _failed("the Python that runs owlclaw-up has no pip", f"{sys.executable} -m ensurepip")
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("owlclaw_up-*"):
             old.unlink()
         pins = folder / "constraints.txt"
         pins.write_text("\n".join(_pins()) + "\n", encoding="utf-8")
-        self.say("owlclaw-up itself")
-        wanted = self._ourselves(folder)
-        self.say("asking the package index")
         only = [] if self.here else self._other_platform()
-        self._pip("download", "--dest", str(folder), "--only-binary", ":all:", *only, "--constraint", str(pins), wanted)
+        with self.python_with_pip() as python:
+            self.say("owlclaw-up itself")
+            wanted = self._ourselves(python, folder)
+            self.say("asking the package index")
+            self._pip(
+                python, "download", "--dest", str(folder), "--only-binary", ":all:", *only, "--constraint", str(pins), wanted
+            )  # fmt: skip
         pins.unlink()
+
+    @contextlib.contextmanager
+    def python_with_pip(self) -> Iterator[str]:
+        """A Python of this version that has pip: the one that runs us, else one of an environment made for now, since what uv
+        and pipx install has no pip.
+
+        Raises:
+            PrefetchFailed: there is none to be had.
+        """
+        if importlib.util.find_spec("pip") is not None:
+            yield sys.executable
+            return
+        self.say("making an environment that has pip")
+        with tempfile.TemporaryDirectory(prefix="owlclaw-up-pip-") as made:
+            ran = self.processes.run(
+                [sys.executable, "-m", "venv", made], env=dict(self.environ), timeout=_VENV_SECONDS
+            )
+            if ran.exit_code:
+                why = "the Python that runs owlclaw-up has no pip, and can make no environment that has one"
+                said = f"{ran.stdout}\n{ran.stderr}".strip()
+                raise _failed(why, "on Debian and Ubuntu: apt-get install python3-venv", said)
+            yield str(Path(made) / "bin" / "python")
 
     def _other_platform(self) -> list[str]:
         tags = [f"{tag}_{_MACHINES[self.machine]}" for tag in _TAGS]
         return ["--python-version", python_version(), *(word for tag in tags for word in ("--platform", tag))]
 
-    def _ourselves(self, folder: Path) -> str:
+    def _ourselves(self, python: str, folder: Path) -> str:
         """What pip is to be asked for: our own wheel once it is in the folder, or our version on the index."""
         came_from = _origin()
         url = str(came_from.get("url", ""))
@@ -103,14 +129,14 @@ class Wheels:
         else:
             vcs = came_from.get("vcs_info")
             pinned = f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if isinstance(vcs, dict) else url
-            self._pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(path) if path else pinned)
+            self._pip(python, "wheel", "--no-deps", "--wheel-dir", str(folder), str(path) if path else pinned)
         made = next(folder.glob("owlclaw_up-*.whl"), None)
         if made is None:
             raise _failed(f"{path or url} gave no wheel of owlclaw-up", "pip install owlclaw-up anew")
         return str(made)
 
-    def _pip(self, command: str, *words: str) -> None:
-        argv = [sys.executable, "-m", "pip", command, "--disable-pip-version-check", "--no-input", *words]
+    def _pip(self, python: str, command: str, *words: str) -> None:
+        argv = [python, "-m", "pip", command, "--disable-pip-version-check", "--no-input", *words]
         ran = self.processes.run(argv, env=dict(self.environ), timeout=_SECONDS, on_line=self._heard)
         if ran.exit_code:
             said = [line for line in ran.stderr.splitlines() if line.strip()]

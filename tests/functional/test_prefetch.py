@@ -21,6 +21,7 @@ from owlclaw_up.host.bundle_base import Bundle
 from owlclaw_up.host.bundled_engine import import_bundled
 from owlclaw_up.host.engines import BINARIES
 from owlclaw_up.host.local import LocalProcesses
+from owlclaw_up.host.wheels import Wheels, python_version
 from tests.bundles import MACHINE, make_bundle, pip_settings
 from tests.conftest import Cli
 from tests.docker.registry import Gate, Registry
@@ -139,6 +140,18 @@ def test_an_engine_for_another_platform(registry: Registry, new_cli: NewCli, tmp
     wrong = refused("wrong")
     assert wrong["code"] == "prefetch-engine" and f"built for {MACHINE}, not for {other}" in wrong["message"]
     assert not (tmp_path / "wrong/engine").exists()
+
+
+def test_where_owlclaw_up_has_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As uv and pipx install it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said: list[str] = []
+    wheels = Wheels(MACHINE, True, LocalProcesses(), {"PATH": os.environ["PATH"]}, said.append)
+    with wheels.python_with_pip() as python:
+        assert python != sys.executable and said
+        words = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, text=True, check=True).stdout
+        assert f"(python {python_version()})" in words
+    assert not Path(python).exists()
 
 
 class TestTheFolder:
