@@ -32,6 +32,7 @@ class OpenUpgrade:
         dump: path of the dump, empty while there is none.
         migration: the database's at that time.
         directory, image: where the old engine's binaries are; the id of its image.
+        sidecar, checksum: the old engine's program, where it was a sidecar that somebody named.
         run: the command that reached this phase.
     """
 
@@ -43,6 +44,8 @@ class OpenUpgrade:
     migration: int | None = None
     directory: str = ""
     image: str = ""
+    sidecar: str = ""
+    checksum: str = ""
 
 
 def server_key(server: PostgresSpec) -> str:

@@ -12,6 +12,8 @@ from owlclaw_up.model import Listener, Outcome, StepProgress, StepStarted
 
 if TYPE_CHECKING:
     from owlclaw_up.environment import Project
+    from owlclaw_up.host.engines import EngineRefused
+    from owlclaw_up.spec import EngineBinaries, Sidecar
 
 _DEFAULT_TAIL = 40
 _MASK = "***"
@@ -140,28 +142,44 @@ def _browse(url: str, *, wanted: bool) -> None:
 
 def show_engines(ui: Ui, project: Project) -> Outcome:
     """Every engine that `up` would consider, in its order."""
+    from owlclaw_up.facts.sidecar import look_for_sidecar
     from owlclaw_up.host import engines
-    from owlclaw_up.spec import EngineBinaries
 
-    environ = project.host.environ
-    looked = engines.find(project.settings.engine_dir.value, None, environ, project.host.processes)
-    rows = [
-        {
-            "directory": str(e.directory),
-            "source": e.source,
-            "version": e.version if isinstance(e, EngineBinaries) else None,
-            "usable": isinstance(e, EngineBinaries),
-            "why": "" if isinstance(e, EngineBinaries) else e.why,
-        }
-        for e in looked
-    ]
+    settings = project.settings
+    asked = settings.native_engine.value
+    looked = engines.find(settings.engine_dir.value, None, project.host.environ, project.host.processes)
+    rows = [_engine_row(each) for each in looked] if asked != "sidecar" else []
+    sidecar = look_for_sidecar(project.host, settings, project.ledger)
+    possible = sidecar.serves or sys.platform == "darwin"
+    if asked == "sidecar" or (asked == "auto" and possible and not settings.engine_dir.explicit):
+        rows.insert(0 if sidecar.serves else len(rows), _engine_row(sidecar.found))
     if not ui.json:
         for row in rows:
-            what = row["version"] if row["usable"] else f"unusable: {row['why']}"
+            what = (row["version"] or "?") if row["usable"] else f"unusable: {row['why']}"
             print(f"{what:<12} {row['directory']}  ({row['source']})")
         if not rows:
             print(f"none; owlclaw-up engine import DIR puts one into {engines.cache_dir()}")
     return Outcome("engine list", "ok", 0, data={"engines": rows, "cache": str(engines.cache_dir())})
+
+
+def _engine_row(engine: EngineBinaries | Sidecar | EngineRefused) -> dict[str, Any]:
+    from owlclaw_up.host.engines import EngineRefused
+    from owlclaw_up.spec import Sidecar
+
+    if isinstance(engine, EngineRefused):
+        return {
+            "directory": str(engine.directory), "source": engine.source, "version": None, "usable": False,
+            "sidecar": engine.code.startswith("sidecar-"), "why": engine.why,
+        }  # fmt: skip
+    if isinstance(engine, Sidecar):
+        source = "Hatchet's embedded engine" if engine.here else "Hatchet's embedded engine, not fetched yet"
+        where, is_sidecar = str(engine.binary or f"{engine.source}/{engine.program}"), True
+    else:
+        source, where, is_sidecar = engine.source, str(engine.directory), False
+    return {
+        "directory": where, "source": source, "version": engine.version or None, "usable": True, "sidecar": is_sidecar,
+        "why": "",
+    }  # fmt: skip
 
 
 def import_engine(ui: Ui, project: Project, directory: Path) -> Outcome:

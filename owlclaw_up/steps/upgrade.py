@@ -14,7 +14,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.facts.containers import ENGINE
 from owlclaw_up.facts.stack import known_engines
 from owlclaw_up.host.engines import cached, inspect
-from owlclaw_up.host.sidecars import of_release
+from owlclaw_up.host.sidecars import named, of_release
 from owlclaw_up.model import Action, Change, Secret, found, unchanged
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.spec import (
@@ -148,11 +148,12 @@ class BeginUpgrade:
         spec, ledger = self.spec, self.ledger
         login = spec.login(spec.database(HATCHET_DATABASE))
         migration = run.host.postgres.migration_version(login)
-        kept = ledger.recall("engine")
+        kept, sidecar = ledger.recall("engine"), ledger.recall("sidecar")
         ledger.state.data["upgrade"] = {}
         ledger.remember(
             "upgrade", server=server_key(spec.postgres), before=before, to=to, phase=DUMPING, run=ledger.run,
             migration=migration, directory=str(kept.get("directory") or ""), image=str(kept.get("image_id") or ""),
+            sidecar=str(sidecar.get("binary") or ""), checksum=str(sidecar.get("checksum") or ""),
         )  # fmt: skip
         wanted = Kept(spec.postgres, login, f"{before}-to-{to}")
         path = keep_dump(run, ledger, wanted, engine=before, migration=migration)
@@ -208,7 +209,12 @@ class TakeBack:
         told = {field.name: getattr(engine, field.name) for field in dataclasses.fields(EngineSpec)}
         if not self.begun.directory:
             # It was a sidecar: only those have no folder of binaries.
-            back = of_release(self.begun.before, "", run.host.environ, offline=True)
+            before, program = self.begun.before, self.begun.sidecar
+            back = (
+                named(Path(program), before, self.begun.checksum, "before the upgrade")
+                if program
+                else of_release(before, "", run.host.environ, offline=True)
+            )
             return SidecarEngine(**told, sidecar=back) if isinstance(back, Sidecar) else None
         looked = [inspect(Path(self.begun.directory), "before the upgrade", run.host.processes)]
         for one in [*looked, *cached(run.host.processes)]:

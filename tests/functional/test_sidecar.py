@@ -26,7 +26,7 @@ from owlclaw_up.settings import DEFAULT_SIDECAR_VERSION
 from tests.conftest import REAL_ENGINE_DIR, Cli, processes_in
 from tests.faults import Patient
 from tests.functional import tls
-from tests.standin import install_sidecar
+from tests.standin import install, install_sidecar
 
 NewCli = Callable[..., Cli]
 KEEPER = "owlclaw_up.sidecar_keeper"
@@ -267,25 +267,25 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @dataclass
 class Releases:
-    """GitHub's releases as this machine sees them. Attributes: `folder` of one release; `asked`, of the proxy."""
+    """GitHub's releases as this machine sees them. Attributes: `folder` of them all; `asked`, of the proxy."""
 
     folder: Path
     asked: list[str]
     env: dict[str, str]
 
-    def publish(self, program: Path, *, checksum: str = "") -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = program.read_bytes()
-        (self.folder / asset()).write_bytes(text)
+    def publish(self, program: Path, version: str = DEFAULT_SIDECAR_VERSION, *, checksum: str = "") -> None:
+        folder, text = self.folder / version, program.read_bytes()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / asset()).write_bytes(text)
         promised = checksum or hashlib.sha256(text).hexdigest()
-        (self.folder / "checksums.txt").write_text(f"{promised}  {asset()}\n")
+        (folder / "checksums.txt").write_text(f"{promised}  {asset()}\n")
 
 
 @pytest.fixture
 def releases(tmp_path: Path) -> Iterator[Releases]:
     """A server with GitHub's name and a certificate for it, behind a proxy that leads to it and nowhere else."""
     root = tmp_path / "web"
-    folder = root / "hatchet-dev/hatchet-embedded/releases/download" / DEFAULT_SIDECAR_VERSION
+    folder = root / "hatchet-dev/hatchet-embedded/releases/download"
     root.mkdir()
     authority = tls.Authority(tmp_path)
     asked: list[str] = []
@@ -325,6 +325,64 @@ def test_the_program_is_fetched_and_checked_by_hatchet_sdk(
     kept.write_text(kept.read_text() + "# meddled with\n")
     cli.json("down")
     assert up(cli, "--offline", code=4)["error"]["code"] == "sidecar-checksum"
+
+
+def test_another_release_is_an_upgrade_and_one_that_fails_is_taken_back(
+    new_cli: NewCli, releases: Releases, tmp_path: Path
+) -> None:
+    old, new = DEFAULT_SIDECAR_VERSION, "v0.111.0"
+    programs = {}
+    for version in (old, new):
+        engine = install(tmp_path / "engines" / version, version=version)
+        programs[version] = install_sidecar(tmp_path / "sidecars" / version, engine)
+        releases.publish(programs[version], version)
+    cli = new_cli(OWLCLAW_UP_NATIVE_ENGINE="sidecar", OWLCLAW_UP_MODE="native", **releases.env)
+
+    def runs() -> str:
+        document = cli.json("status")
+        assert document["token"]["accepted"]
+        version: str = next(s["version"] for s in document["services"] if s["id"] == "hatchet")
+        return version
+
+    up(cli)
+    token = cli.secrets["token"]
+    fault = programs[new].parent / "fault"
+    fault.write_text("sidecar.exit-at-start")
+    failed = up(cli, code=4, OWLCLAW_UP_SIDECAR_VERSION=new)
+    assert failed["error"]["code"] == "engine-upgrade"
+    assert failed["error"]["message"].endswith(f"{old} runs again, on its database of before")
+    assert (runs(), cli.secrets["token"]) == (old, token)
+    # Its successor, named as a file this time: that is no reason not to find the way back.
+    named: dict[str, Any] = {"OWLCLAW_UP_SIDECAR_VERSION": new, "OWLCLAW_UP_SIDECAR_BINARY": str(programs[new])}
+    up(cli, code=4, **named)
+    assert runs() == old
+    fault.unlink()
+    made = up(cli, **named)
+    upgrade = next(s for s in made["steps"] if s["id"] == "engine.upgrade")
+    assert (upgrade["status"], upgrade["detail"].startswith(f"from {old} to {new}")) == ("done", True)
+    assert (runs(), cli.secrets["token"]) == (new, token)
+    # Down, and up again by what it says of itself.
+    cli.json("down")
+    assert actions(up(cli)).get("engine.upgrade") is None
+    assert runs() == new
+    refused = up(cli, code=3, OWLCLAW_UP_SIDECAR_VERSION=old)["error"]
+    assert refused["code"] == "engine-downgrade" and old in refused["message"]
+    # A named one is the way back too.
+    newest = "v0.112.0"
+    other = install_sidecar(tmp_path / "sidecars" / newest, install(tmp_path / "engines" / newest, version=newest))
+    (other.parent / "fault").write_text("sidecar.exit-at-start")
+    up(cli, code=4, OWLCLAW_UP_SIDECAR_VERSION=newest, OWLCLAW_UP_SIDECAR_BINARY=str(other))
+    assert runs() == new
+
+
+def test_it_is_among_the_engines_at_hand(shared: Stack, standin_dir: Path) -> None:
+    cli = shared.cli
+    (row,) = cli.json("engine", "list")["engines"]
+    assert (row["directory"], row["usable"], row["sidecar"]) == (str(shared.program), True, True)
+    auto = {**cli.env, "OWLCLAW_UP_NATIVE_ENGINE": "auto", "PATH": f"{standin_dir}:{cli.env['PATH']}"}
+    del auto["OWLCLAW_UP_ENGINE_DIR"]
+    rows = Cli(cli.root, auto).json("engine", "list")["engines"]
+    assert [row["sidecar"] for row in rows][:2] == [True, False], "what served last comes first"
 
 
 def test_github_out_of_reach(new_cli: NewCli) -> None:
