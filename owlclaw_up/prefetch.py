@@ -112,7 +112,7 @@ class Prefetch:
     def run(self) -> Outcome:
         begun = self.host.clock.monotonic()
         self._check()
-        folder = self.wish.folder.expanduser().absolute()
+        folder = self.wish.folder.expanduser().resolve()
         wanted = Bundle(folder, self.platform, f"owlclaw-up {__version__}", now_text(self.host.clock), python_version())
         try:
             with making(folder, wanted) as making_it:

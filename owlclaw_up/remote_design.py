@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from owlclaw_up.errors import RemoteUnusable
@@ -42,6 +43,14 @@ _FAULTS: dict[str, tuple[str, str, str]] = {
         "renew it there; or, where the clock of this machine is wrong: date",
     ),
     "certificate": ("remote-certificate", "its certificate is not accepted", "see the detail"),
+    "no-http2": (
+        "remote-no-http2", "it speaks no HTTP/2, and gRPC is nothing else",
+        "have the proxy there take HTTP/2 (nginx: listen 443 ssl http2, and grpc_pass), or correct {setting}",
+    ),
+    "no-upstream": (
+        "remote-no-upstream", "a proxy answers there, and nobody behind it",
+        "start that server, or have the proxy look for it where it is",
+    ),
     "client-certificate-missing": (
         "remote-client-certificate-missing", "it demands a certificate of its client, and none is shown",
         f"OWLCLAW_UP_REMOTE_CERT_FILE=FILE OWLCLAW_UP_REMOTE_KEY_FILE=FILE OWLCLAW_UP_REMOTE_CA_FILE=FILE {_UP}",
@@ -51,6 +60,10 @@ _FAULTS: dict[str, tuple[str, str, str]] = {
         "one that is valid today, and signed by a root which that server trusts: openssl x509 -noout -issuer -dates -in {shown}",
     ),
 }  # fmt: skip
+
+
+# Bad Gateway, Service Unavailable, Gateway Timeout: of gRPC's words, of ours, of httpx's.
+_NO_UPSTREAM = re.compile(r"(?:status: |HTTP |error ')50[234]\b")
 
 
 def remote_engine(facts: Facts, settings: Settings) -> RemoteEngine:
@@ -246,7 +259,8 @@ def _check_answers(look: RemoteLook) -> None:
     if grpc.state == "unavailable":
         raise _no_way(look, "gRPC", look.grpc_reach or ReachLook(), grpc.detail)
     if rest.state == "unavailable" or (rest.state == "failed" and rest.status != 404):
-        raise _no_way(look, "REST", look.rest_reach or ReachLook(), rest.detail or f"HTTP {rest.status}")
+        words = f"HTTP {rest.status}: {rest.detail}" if rest.status else rest.detail
+        raise _no_way(look, "REST", look.rest_reach or ReachLook(), words)
     if grpc.state == "ok" and rest.state == "ok":
         return
     said = f"gRPC: {grpc.detail or 'takes it'}\nREST: {rest.status} {rest.detail}".rstrip()
@@ -282,6 +296,8 @@ def _no_way(look: RemoteLook, channel: str, reach: ReachLook, words: str) -> Rem
     where = f"{channel} at {value.value} ({value.origin})"
     detail = "\n".join(dict.fromkeys(text for text in (reach.detail, words) if text))
     fault = reach.fault
+    if not fault and _NO_UPSTREAM.search(words):
+        fault = "no-upstream"
     if fault in ("tls-missing", "tls-unexpected"):
         return _other_tls(target, channel, where, fault, detail)
     if not fault and channel == "gRPC" and any(w in words.lower() for w in ("certificate", "handshake", "ssl")):
@@ -301,7 +317,8 @@ def _no_way(look: RemoteLook, channel: str, reach: ReachLook, words: str) -> Rem
             hint=f"upgrade that engine, or correct {_named(target, channel)}", detail=detail,
         )  # fmt: skip
     return RemoteUnusable(
-        "remote-not-hatchet", f"{where} does not answer as Hatchet does", hint=f"correct {_named(target, channel)}",
+        "remote-not-hatchet", f"{where} does not answer as Hatchet does",
+        hint=f"correct {_named(target, channel)}" + ("; a proxy has to pass gRPC on as gRPC" if channel == "gRPC" else ""),
         detail=detail,
     )  # fmt: skip
 

@@ -212,7 +212,9 @@ class HatchetConfig:
             raise self._bad("server_url", repr(self.server_url)[:80], "http://host:port is wanted", hint)
         if url.query or url.fragment:
             raise self._bad("server_url", repr(self.server_url)[:80], "it ends in a path at most", hint)
-        if not self.mock and (hostname, url_port) == (self.host.lower(), int(port)):
+        # A proxy that speaks TLS may have both behind one port; an engine itself has not.
+        both = url.scheme == "https" and self.tls_strategy != "none"
+        if not self.mock and not both and (hostname, url_port) == (self.host.lower(), int(port)):
             raise self._bad(
                 "server_url", repr(self.server_url),
                 "that is the gRPC port, which answers no REST call; REST and dashboard have a port of their own",

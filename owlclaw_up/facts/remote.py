@@ -20,7 +20,7 @@ from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import RemoteLook, RemoteTarget
 from owlclaw_up.host.base import GrpcLook, RestLook, Tls, on_this_machine
 from owlclaw_up.host.machine import Host
-from owlclaw_up.host.remote_base import CertificateLook, ReachLook
+from owlclaw_up.host.remote_base import HANDSHAKE_STATUSES, CertificateLook, ReachLook
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.setting_values import Sourced
@@ -126,7 +126,7 @@ def _ask_rest(
     if target.token is None or claims is None or _expired(claims, now):
         return None, None
     look = host.hatchet.rest_tenant(url, claims.tenant, target.token, patience.rest, root_ca=target.root_ca)
-    if look.state != "unavailable":
+    if look.state != "unavailable" and look.status not in HANDSHAKE_STATUSES:
         return look, None
     return look, host.remote.reach_rest(url, target.root_ca, patience.reach)
 

@@ -11,6 +11,7 @@ import email.utils
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -125,7 +126,7 @@ class HatchetEngine:
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token.reveal()}"})
             answer = connection.getresponse()
-            body = answer.read(300).decode("utf-8", "replace").strip()
+            body = _text(answer.read(600).decode("utf-8", "replace"))
         except (OSError, ValueError, http.client.HTTPException) as error:
             hop = {socket.gaierror: "name resolution", ssl.SSLError: "TLS"}
             return RestLook(
@@ -205,6 +206,12 @@ def _page(connection: http.client.HTTPConnection, path: str) -> tuple[int, str, 
         return None
     finally:
         connection.close()
+
+
+def _text(answer: str) -> str:
+    """The words of a page of HTML, as proxies send them; anything else as it is."""
+    answer = answer.strip()
+    return " ".join(re.sub(r"<[^>]*>", " ", answer).split()) if answer.startswith("<") else answer[:300]
 
 
 def _connection(scheme: str, host: str, port: int | None, timeout: float, root_ca: str) -> http.client.HTTPConnection:

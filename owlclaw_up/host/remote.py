@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from owlclaw_up.errors import ApplyFailed
 from owlclaw_up.host.base import Tls, on_this_machine
 from owlclaw_up.host.client_certificate import look_at_certificate
-from owlclaw_up.host.remote_base import AccountLook, CertificateLook, ReachLook, Tenant
+from owlclaw_up.host.remote_base import HANDSHAKE_STATUSES, AccountLook, CertificateLook, ReachLook, Tenant
 from owlclaw_up.model import Secret
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ _NO_PROXIES = ("no_grpc_proxy", "no_proxy")
 # A server of HTTP/2 answers it with its own SETTINGS: RFC 9113, 3.4. Type 4 is SETTINGS.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _SETTINGS = 4
-_PAGE_SECONDS = 10.0
+_PAGE_SECONDS, _PAGE_BYTES = 10.0, 1 << 14
+# In every page of nginx's about a client's certificate: src/http/ngx_http_special_response.c.
+_HANDSHAKE_WORDS = "SSL certificate"
 # What a server of TLS 1.3 may take to say what it thinks of the client's certificate.
 _VERDICT_SECONDS = 1.0
 # What a server says of a client's certificate: alerts of RFC 8446, 6.2, as OpenSSL names them.
@@ -109,7 +111,7 @@ class RemoteServers:
         except _LoginRefused as refused:
             return AccountLook("refused", detail=str(refused))
         except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            return AccountLook("unavailable", detail=f"{type(error).__name__}: {error}")
+            return AccountLook("unavailable", detail=f"{type(error).__name__}: {error}".partition("\n")[0])
         found = tuple(Tenant(t["metadata"]["id"], str(t.get("name", "")), str(t.get("slug", ""))) for t in rows)
         return AccountLook("ok", found)
 
@@ -156,7 +158,7 @@ class RemoteServers:
             if tls is None:
                 return self._plain(host, port, proxy, timeout)
             with self._connected(host, port, proxy, timeout) as raw:
-                return self._verified(raw, host, port, proxy, tls, timeout)
+                return self._verified(raw, host, port, proxy, tls, timeout, grpc=grpc)
         except _Unreached as unreached:
             return unreached.look
 
@@ -171,16 +173,14 @@ class RemoteServers:
                 return ReachLook()
 
     def _verified(
-        self, raw: socket.socket, host: str, port: int, proxy: tuple[str, str] | None, tls: Tls, timeout: float
+        self, raw: socket.socket, host: str, port: int, proxy: tuple[str, str] | None, tls: Tls, timeout: float, *,
+        grpc: bool,
     ) -> ReachLook:  # fmt: skip
-        """TLS is expected, with a certificate of that name below a root that is trusted."""
+        """TLS is expected, with a certificate of that name below a root that is trusted; for gRPC, HTTP/2 in it."""
         try:
-            context = ssl.create_default_context(cafile=tls.root_ca or None)
+            context = _context(tls)
         except OSError as error:
             return ReachLook("certificate-root", f"{tls.root_ca}: {error}")
-        if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
-        context.hostname_checks_common_name = False
         context.set_alpn_protocols(["h2", "http/1.1"])
         try:
             with context.wrap_socket(raw, server_hostname=tls.server_name) as spoken:
@@ -189,7 +189,10 @@ class RemoteServers:
                 spoken.settimeout(min(timeout, _VERDICT_SECONDS))
                 with contextlib.suppress(TimeoutError, ConnectionError):
                     spoken.recv(1)
-                return ReachLook()
+                spoke = spoken.selected_alpn_protocol()
+            if grpc and spoke != "h2":
+                return ReachLook("no-http2", f"of h2 and http/1.1 it takes {spoke or 'neither'}")
+            return self._refused_over_http(host, port, proxy, tls, timeout)
         except ssl.SSLCertVerificationError as error:
             return _certificate_fault(error)
         except ssl.SSLError as error:
@@ -201,6 +204,25 @@ class RemoteServers:
         if self._answers_plainly(host, port, proxy, timeout):
             return ReachLook("tls-missing", "it answers plain text")
         return ReachLook("tls-missing" if "wrong_version" in words.lower() else "unreachable", words)
+
+    def _refused_over_http(
+        self, host: str, port: int, proxy: tuple[str, str] | None, tls: Tls, timeout: float
+    ) -> ReachLook:  # fmt: skip
+        """Nginx shakes hands with everybody, and judges the client's certificate afterwards."""
+        answer = b""
+        with (
+            contextlib.suppress(OSError), self._connected(host, port, proxy, timeout) as raw,
+            _context(tls).wrap_socket(raw, server_hostname=tls.server_name) as spoken,
+        ):  # fmt: skip
+            spoken.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            while len(answer) < _PAGE_BYTES and (more := spoken.recv(4096)):
+                answer += more
+        said = re.search(rf"[^<>]*{_HANDSHAKE_WORDS}[^<>]*".encode(), answer)
+        status = re.match(rb"HTTP/1\.[01] (\d{3})\b", answer)
+        if said is None or status is None or int(status[1]) not in HANDSHAKE_STATUSES:
+            return ReachLook()
+        fault = "client-certificate-refused" if tls.certificate else "client-certificate-missing"
+        return ReachLook(fault, said[0].decode("latin-1").strip())
 
     def _answers_plainly(self, host: str, port: int, proxy: tuple[str, str] | None, timeout: float) -> bool:
         """Whether HTTP/2 or HTTP/1 is spoken there without TLS."""
@@ -280,6 +302,19 @@ def _words(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or error)
 
 
+def _context(tls: Tls) -> ssl.SSLContext:
+    """What hatchet-sdk would shake hands with.
+
+    Raises:
+        OSError: the root certificate cannot be read.
+    """
+    context = ssl.create_default_context(cafile=tls.root_ca or None)
+    if tls.certificate:
+        context.load_cert_chain(tls.certificate, tls.key)
+    context.hostname_checks_common_name = False
+    return context
+
+
 def _any_certificate() -> ssl.SSLContext:
     """For the one question whether TLS is spoken; nothing is sent over it."""
     context = ssl.create_default_context()
@@ -321,7 +356,8 @@ def _logged_in(url: str, root_ca: str, email: str, password: Secret) -> Iterator
     verify: Any = ssl.create_default_context(cafile=root_ca or None) if url.startswith("https:") else True
     with httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=_PAGE_SECONDS, verify=verify) as client:
         answer = client.post("/users/login", json={"email": email, "password": password.reveal()})
-        if answer.status_code in (400, 401, 403):
+        of_handshake = answer.status_code in HANDSHAKE_STATUSES and _HANDSHAKE_WORDS in answer.text
+        if answer.status_code in (400, 401, 403) and not of_handshake:
             raise _LoginRefused(f"HTTP {answer.status_code}: {answer.text.strip()[:200]}")
         answer.raise_for_status()
         # The jar keeps a cookie of `Domain=localhost` back, and a secure one from plain HTTP.

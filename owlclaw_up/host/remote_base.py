@@ -9,6 +9,9 @@ from typing import Protocol
 from owlclaw_up.host.base import Tls
 from owlclaw_up.model import Secret
 
+# How nginx says over HTTP what others say while they shake hands: it misses a certificate, or does not like the one shown.
+HANDSHAKE_STATUSES = (400, 495, 496)
+
 
 @dataclass(frozen=True)
 class ReachLook:
@@ -17,7 +20,7 @@ class ReachLook:
     Attributes:
         fault: `name`, `refused`, `timeout`, `unreachable`, `proxy`, `tls-missing`, `tls-unexpected`, `certificate-name`,
             `certificate-root`, `certificate-expired`, `certificate`; `client-certificate-missing`,
-            `client-certificate-refused`; empty where connection and TLS are as they are expected.
+            `client-certificate-refused`; `no-http2`; empty where connection and TLS are as they are expected.
         detail: the words of whoever refused.
     """
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import queue
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -228,10 +229,16 @@ class Prove:
         ran = child.wait(seconds + 15)
         proofs = list(self._proofs)
         if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):
-            last = "\n".join((ran.stderr or ran.stdout).strip().splitlines()[-3:])
-            detail = f"the proof ended with exit code {ran.exit_code}: {last}"
+            detail = f"the proof ended with exit code {ran.exit_code}: {_last_words(ran.stderr or ran.stdout)}"
             proofs.append(Proof("worker", "failed", ran.seconds, detail, "worker"))
         return proofs
+
+
+def _last_words(output: str) -> str:
+    """The error that ended a Python program, without the way to it; else its last lines."""
+    lines = output.strip().splitlines()
+    errors = [number for number, line in enumerate(lines) if re.match(r"[A-Za-z_][\w.]*: ", line)]
+    return "\n".join(lines[errors[-1] :] if errors else lines[-3:])
 
 
 def engine_addresses(spec: StackSpec) -> list[dict[str, str]]:

@@ -27,6 +27,7 @@ from owlclaw_up.token_claims import decode
 from owlclaw_up.tokens import rotate
 from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, processes_in, projects
 from tests.faults import Patient
+from tests.functional.nginx import Nginx, Ports
 from tests.functional.servers import debian_server, tls_postgres
 from tests.functional.tls import Authority, Certificate, Doorman, Loop, loop, own_address
 from tests.ports import free_port
@@ -149,6 +150,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, net: Loop) -> Iterator[Serv
 
 
 @pytest.fixture(scope="module")
+def nginx(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """In front of that server."""
+    folder, ports = tmp_path_factory.mktemp("nginx"), server.ports
+    running = Nginx(folder, server.good, server.authority.root, ports["dashboard"], ports["grpc"])
+    yield running.ports
+    running.close()
+
+
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[DebianPostgres]:
     """A server on which projects make their databases, and leave none behind."""
     with debian_server() as made:
@@ -178,7 +188,7 @@ def refusal(cli: Cli, **env: Any) -> UpError:
     assert outcome.exit_code == 3
     assert not (cli.root / ".owlclaw-up").exists()
     for text in (outcome.error.message, outcome.error.hint, outcome.error.detail):
-        assert env.get("OWLCLAW_UP_REMOTE_TOKEN", "\0") not in text
+        assert (env.get("OWLCLAW_UP_REMOTE_TOKEN") or "\0") not in text
     return outcome.error
 
 
@@ -596,6 +606,62 @@ def test_what_cannot_be_used_is_named(server: Server, remote: Cli, name: str) ->
     given, code, words, hint = CASES[name]
     error = refusal(remote, **given(server))
     assert (error.code, words in error.message, hint in error.hint) == (code, True, True), (error.message, error.hint)
+
+
+def behind(server: Server, rest: int, grpc: int, **values: str) -> dict[str, Any]:
+    """The settings of a server behind ports of nginx."""
+    addresses = {"OWLCLAW_UP_REMOTE_URL": f"https://localhost:{rest}", "OWLCLAW_UP_REMOTE_GRPC": f"localhost:{grpc}"}
+    return {**server.over_tls, **addresses, "OWLCLAW_UP_REMOTE_TOKEN": server.token, **values}
+
+
+def test_rest_and_grpc_behind_one_port_of_nginx(server: Server, nginx: Ports, project: Cli) -> None:
+    made = did(project, up, smoke="quick", **behind(server, nginx.both, nginx.both))
+    assert made.smoke is not None and made.smoke.status == "passed", made.smoke
+    address = f"localhost:{nginx.both}"
+    env = project.dotenv()
+    assert (env["HATCHET_CLIENT_SERVER_URL"], env["HATCHET_CLIENT_HOST_PORT"]) == (f"https://{address}", address)
+    assert actions(did(project, up, smoke="quick")) == {"unchanged"}
+    shown = {
+        "OWLCLAW_UP_REMOTE_TLS": "", "OWLCLAW_UP_REMOTE_CERT_FILE": str(server.ours.file),
+        "OWLCLAW_UP_REMOTE_KEY_FILE": str(server.ours.key),
+    }  # fmt: skip
+    mutual = did(project, up, smoke="quick", **behind(server, nginx.both, nginx.mutual, **shown))
+    assert mutual.smoke is not None and mutual.smoke.status == "passed", mutual.smoke
+
+
+# Ports for REST and gRPC, the code that must come of it, and words of message and hint.
+BEHIND: dict[str, tuple[str, str, str, str, str]] = {
+    "no HTTP/2": ("both", "http1", "remote-no-http2", "gRPC at localhost:", "listen 443 ssl http2"),
+    "gRPC as REST": ("both", "no_grpc", "remote-not-hatchet", "gRPC at localhost:", "has to pass gRPC on as gRPC"),
+    "nobody behind gRPC": ("both", "nobody", "remote-no-upstream", "gRPC at localhost:", "start that server"),
+    "nobody behind REST": ("nobody", "both", "remote-no-upstream", "REST at https://", "start that server"),
+    "a certificate is demanded": (
+        "both", "mutual", "remote-client-certificate-missing", "gRPC at localhost:", "OWLCLAW_UP_REMOTE_CERT_FILE",
+    ),
+    "a certificate is demanded over REST": (
+        "mutual", "both", "remote-client-certificate-missing", "REST at https://", "ask for none over REST",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_what_is_wrong_with_nginx_is_named(server: Server, nginx: Ports, remote: Cli, name: str) -> None:
+    rest, grpc, code, words, hint = BEHIND[name]
+    given = behind(server, getattr(nginx, rest), getattr(nginx, grpc))
+    by_login = {**given, "OWLCLAW_UP_REMOTE_TOKEN": "", **login(server, **{k: given[k] for k in server.over_tls})}
+    for error in [refusal(remote, **given), *([refusal(remote, **by_login)] if rest != "both" else [])]:
+        assert (error.code, words in error.message, hint in error.hint) == (code, True, True), (error, error.hint)
+
+
+def test_a_certificate_that_nginx_refuses(server: Server, nginx: Ports, remote: Cli, tmp_path: Path) -> None:
+    foreign = Authority(tmp_path).sign("client", "DNS:client", usage="clientAuth")
+    error = refusal(
+        remote, **behind(
+            server, nginx.both, nginx.mutual, OWLCLAW_UP_REMOTE_TLS="mtls", OWLCLAW_UP_REMOTE_CERT_FILE=str(foreign.file),
+            OWLCLAW_UP_REMOTE_KEY_FILE=str(foreign.key),
+        )
+    )  # fmt: skip
+    assert error.code == "remote-client-certificate-refused" and "The SSL certificate error" in error.detail
 
 
 def test_a_name_of_the_certificate_can_be_given(server: Server, remote: Cli) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,15 @@ def test_a_server_url_that_is_the_grpc_port_is_refused_with_its_line(tmp_path: P
         HatchetConfig.load(file, {})
     assert f"(from {file}:2, HATCHET_SERVER_URL)" in caught.value.message
     assert "HATCHET_CLIENT_SERVER_URL" in caught.value.hint
+
+
+def test_both_may_be_behind_one_port_of_a_proxy_that_speaks_tls() -> None:
+    both = HatchetConfig(
+        TOKEN, host_port="h.example.com:443", server_url="https://h.example.com:443", tls_strategy="tls"
+    )
+    assert both.server_url == "https://h.example.com:443"
+    with pytest.raises(BadConfig, match="that is the gRPC port"):
+        dataclasses.replace(both, tls_strategy="none")
 
 
 def test_the_file_is_found_in_a_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
