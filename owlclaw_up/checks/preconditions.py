@@ -57,6 +57,8 @@ _BY_CODE = {
     "remote-name": "remote.reach",
     "remote-unreachable": "remote.reach",
     "remote-proxy": "remote.reach",
+    "remote-no-upstream": "remote.reach",
+    "remote-no-http2": "remote.reach",
     "remote-address": "remote.reach",
     "remote-offline": "remote.reach",
     "remote-not-hatchet": "remote.reach",

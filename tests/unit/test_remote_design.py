@@ -63,7 +63,8 @@ def test_a_token_for_another_address_of_the_same_server_is_good() -> None:
         ({"grpc": GrpcLook("unavailable", detail="UNIMPLEMENTED: unknown method")}, "remote-engine-too-old", "upgrade"),
         ({"grpc": GrpcLook("ok", "v0.70.1")}, "remote-engine-too-old", "upgrade"),
         ({"rest": RestLook("failed", 404, "REST", "not found")}, "remote-split", "OWLCLAW_UP_REMOTE_GRPC"),
-        ({"rest": RestLook("failed", 502, "REST", "bad gateway")}, "remote-not-hatchet", "OWLCLAW_UP_REMOTE_URL"),
+        ({"rest": RestLook("failed", 500, "REST", "oh no")}, "remote-not-hatchet", "OWLCLAW_UP_REMOTE_URL"),
+        ({"rest": RestLook("failed", 502, "REST", "bad gateway")}, "remote-no-upstream", "start that server"),
         ({"grpc": GrpcLook("refused-token", hop="token")}, "remote-split", "OWLCLAW_UP_REMOTE_GRPC"),
         (
             {"grpc": GrpcLook("unavailable"), "grpc_reach": ReachLook("timeout", "did not answer within 3 s")},
