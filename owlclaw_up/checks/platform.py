@@ -172,6 +172,20 @@ def _time_zones(evidence: Evidence) -> Iterator[Seen]:
         yield ok("time zones are at hand")
 
 
+def _semaphores(evidence: Evidence) -> Iterator[Seen]:
+    python = found(evidence.facts.python)
+    if python is None or not evidence.with_engine:
+        return
+    if python.no_semaphores:
+        yield Seen(
+            "fail", f"no worker of {python.path} can start: its processes can share no locks", python.no_semaphores,
+            "give this machine, container or sandbox a /dev/shm that everybody may write: mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+            "ls -ld /dev/shm",
+        )  # fmt: skip
+    else:
+        yield ok("processes can share locks")
+
+
 def _writable(evidence: Evidence) -> Iterator[Seen]:
     look = found(evidence.facts.resources)
     if look is None:
@@ -271,6 +285,13 @@ CHECKS: tuple[Check, ...] = (
         "no tzdata on the machine, or PYTHONTZPATH points elsewhere",
         "schedules in local time fail, and times from a database are read as UTC", "pip install tzdata", _time_zones,
         ("python",), ("platform.python",),
+    ),
+    Check(
+        "platform.semaphores", "processes can share locks, as workers do",
+        "`PermissionError: [Errno 13]` or `OSError: [Errno 38]` in `_multiprocessing.SemLock`; a worker ends at once",
+        "/dev/shm is not there or cannot be written: a chroot, a sandbox, a container with a read-only file system",
+        "hatchet-sdk's worker is several processes", "mount -t tmpfs -o mode=1777 tmpfs /dev/shm", _semaphores, ("python",),
+        ("platform.python",),
     ),
     Check(
         "platform.writable", "the project's folder can be written", "`Read-only file system`, or `Permission denied`",

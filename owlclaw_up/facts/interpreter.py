@@ -66,7 +66,7 @@ def look_at_python(host: Host, project: Path) -> Fact[PythonLook]:
     return Found(
         PythonLook(
             shown, python != Path(sys.executable), str(said["version"]), int(said["bits"]), str(said["machine"]),
-            str(said["emulated"]), str(said["zones"]), sdk_in(Path(said["sdk"])) if said["sdk"] else None,
+            str(said["emulated"]), str(said["zones"]), str(said["semaphores"]), sdk_in(Path(said["sdk"])) if said["sdk"] else None,
             _installer(shown, pip=bool(said["pip"])), _make_anew(host, project, python),
         )
     )  # fmt: skip

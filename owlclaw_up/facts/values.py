@@ -181,6 +181,7 @@ class PythonLook:
         machine: the architecture that it was built for.
         emulated: the machine's own architecture, where that is another one.
         no_zones: why it finds no time zones; empty where it does.
+        no_semaphores: why its processes can share no locks; empty where they can.
         sdk: the hatchet-sdk that is installed for it.
         install: the command, without its last word, that puts a package into it.
         make_anew: the command that makes its virtual environment anew.
@@ -193,6 +194,7 @@ class PythonLook:
     machine: str
     emulated: str
     no_zones: str
+    no_semaphores: str
     sdk: SdkLook | None
     install: str
     make_anew: str

@@ -34,6 +34,17 @@ def zones() -> str:
     return ""
 
 
+def semaphores() -> str:
+    """Why processes can share no locks, which hatchet-sdk's worker has; empty where they can."""
+    try:
+        from multiprocessing import get_context
+
+        get_context("spawn" if sys.platform == "win32" else "fork").Lock()
+    except Exception as error:
+        return type(error).__name__ + ": " + str(error)
+    return ""
+
+
 def folder_of(package: str) -> str:
     """Where a package lies, without importing it; empty where it is not installed."""
     spec = importlib.util.find_spec(package)
@@ -49,6 +60,7 @@ if __name__ == "__main__":
         "machine": platform.machine(),
         "emulated": emulated(),
         "zones": zones(),
+        "semaphores": semaphores(),
         "sdk": folder_of("hatchet_sdk"),
         "pip": bool(folder_of("pip")),
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from owlclaw_up.client import ClientError, ResultTimeout, TaskRun, TaskStatus
 from owlclaw_up.client.runs import FINAL
 from owlclaw_up.client.sdk import sdk_config
-from owlclaw_up.proof.talk import Failed, Proofs, progress
+from owlclaw_up.proof.talk import Failed, Proofs, WorkerEnded, progress
 from owlclaw_up.proof.tasks import ProofTasks
 from owlclaw_up.proof.workers import WorkerProcess
 
@@ -71,7 +71,7 @@ class Session:
                 progress(f"{what} waits; an engine that was restarted hands out work after a minute")
             dead = [w.exit_code for w in self.workers if w.exit_code is not None]
             if self.workers and len(dead) == len(self.workers):
-                raise Failed("dispatch", f"the worker ended with exit code {dead[0]}")
+                raise WorkerEnded("dispatch", dead[0])
             if time.monotonic() > self.end:
                 status = await self._status(run)
                 raise Failed("dispatch" if status == "QUEUED" else "result", f"{what} is {status} after its time")
@@ -106,7 +106,7 @@ class Session:
                 return
             for worker in self.workers:
                 if worker.exit_code is not None:
-                    raise Failed("registration", f"the worker ended with exit code {worker.exit_code}")
+                    raise WorkerEnded("registration", worker.exit_code)
             if time.monotonic() > self.end:
                 raise Failed("registration", "the worker did not register in time")
             await asyncio.sleep(POLL)

@@ -17,11 +17,22 @@ T = TypeVar("T")
 
 
 class Failed(Exception):
-    """A proof that failed, with the hop where it broke."""
+    """A proof that failed, with the hop where it broke.
 
-    def __init__(self, hop: str, detail: str) -> None:
+    Args:
+        data: what is known of it beside its words.
+    """
+
+    def __init__(self, hop: str, detail: str, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
-        self.hop = hop
+        self.hop, self.data = hop, data
+
+
+class WorkerEnded(Failed):
+    """A worker that ended, though nobody told it to. Why is in what it said on stderr, which is not ours to read."""
+
+    def __init__(self, hop: str, exit_code: int) -> None:
+        super().__init__(hop, f"the worker ended with exit code {exit_code}", {"worker_exit_code": exit_code})
 
 
 class Skipped(Exception):
@@ -90,7 +101,7 @@ class Proofs:
         except Exception as error:
             failure = error if isinstance(error, Failed) else broken(error, hop)
             self.good = False
-            say(id, "failed", time.monotonic() - begun, str(failure), failure.hop)
+            say(id, "failed", time.monotonic() - begun, str(failure), failure.hop, failure.data)
             return None
         say(id, "passed", time.monotonic() - begun, detail, data=value if isinstance(value, dict) else None)
         return value

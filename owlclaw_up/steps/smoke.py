@@ -227,11 +227,18 @@ class Prove:
         if self.spec.smoke == "full":
             self._serve(run, child, seconds + 15)
         ran = child.wait(seconds + 15)
-        proofs = list(self._proofs)
+        proofs = [_with_cause(proof, ran.stderr) for proof in self._proofs]
         if not proofs or (ran.exit_code and all(p.status != "failed" for p in proofs)):
             detail = f"the proof ended with exit code {ran.exit_code}: {_last_words(ran.stderr or ran.stdout)}"
             proofs.append(Proof("worker", "failed", ran.seconds, detail, "worker"))
         return proofs
+
+
+def _with_cause(proof: Proof, stderr: str) -> Proof:
+    """The same, with what a worker said that has ended by itself."""
+    if "worker_exit_code" not in proof.data:
+        return proof
+    return dataclasses.replace(proof, detail=f"{proof.detail}: {_last_words(stderr)[:300]}")
 
 
 def _last_words(output: str) -> str:

@@ -208,7 +208,7 @@ class Screen:
         self.put()
         if outcome.status == "failed":
             self.put("The environment is up, and the smoke test failed: see above", "bold red")
-            self.put("  look further   owlclaw-up logs hatchet")
+            self.put("  look further   owlclaw-up logs hatchet; what the worker said: owlclaw-up logs up")
             return
         changed = any(s.action not in (Action.UNCHANGED, Action.SKIP) for s in outcome.steps)
         word = "ready" if changed else "ready, nothing to change"

@@ -71,11 +71,23 @@ def another_etc_hosts(file: Path) -> list[str]:
     return ["unshare", *user, "--mount", "sh", "-c", f'mount --bind {file} /etc/hosts; exec "$@"', "sh"]
 
 
+def without_shared_memory() -> list[str]:
+    """What goes before a command line so that nobody in there can write /dev/shm."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    mount = 'mount -t tmpfs -o ro tmpfs /dev/shm; exec "$@"'
+    return ["unshare", *user, "--mount", "sh", "-c", mount, "sh"]
+
+
 def doctor_in(cli: Cli, before: Sequence[str], *args: str) -> dict[str, Any]:
     """The doctor's document from the command, run behind another one."""
+    return document_in(cli, before, "doctor", *args)
+
+
+def document_in(cli: Cli, before: Sequence[str], *args: str) -> dict[str, Any]:
+    """A command's document, run behind another one."""
     env = [f"{name}={value}" for name, value in cli.env.items()]
     ran = subprocess.run(
-        [*before, "env", "-i", *env, sys.executable, "-m", "owlclaw_up", "doctor", "--json", *args],
+        [*before, "env", "-i", *env, sys.executable, "-m", "owlclaw_up", *args, "--json"],
         cwd=cli.root, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     return Result(args, ran.returncode, ran.stdout, ran.stderr, 0.0).json

@@ -16,11 +16,21 @@ import pytest
 
 from tests.conftest import Cli
 from tests.faults import Patient
-from tests.functional.machine import as_root, doctor_in, finding_of, memory_limit, mounted, read_only
+from tests.functional.machine import (
+    as_root,
+    doctor_in,
+    document_in,
+    finding_of,
+    memory_limit,
+    mounted,
+    read_only,
+    without_shared_memory,
+)
 
 FAMILY = (
     "platform.python", "platform.architecture", "platform.memory", "platform.disk", "platform.inodes",
-    "platform.file-limit", "platform.time-zones", "platform.writable", "platform.user", "platform.usage",
+    "platform.file-limit", "platform.time-zones", "platform.semaphores", "platform.writable", "platform.user",
+    "platform.usage",
 )  # fmt: skip
 
 
@@ -75,7 +85,16 @@ def test_a_python_that_was_upgraded_away(new: Patient) -> None:
 
 def stand_in_python(root: Path, **about: Any) -> Path:
     """An interpreter of the project's that answers as one of another kind would."""
-    usual = {"version": "3.12.1", "bits": 64, "machine": "x86_64", "emulated": "", "zones": "", "sdk": "", "pip": True}
+    usual = {
+        "version": "3.12.1",
+        "bits": 64,
+        "machine": "x86_64",
+        "emulated": "",
+        "zones": "",
+        "semaphores": "",
+        "sdk": "",
+        "pip": True,
+    }
     python = root / ".venv/bin/python"
     python.parent.mkdir(parents=True, exist_ok=True)
     python.write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps({**usual, **about}))}\n")
@@ -182,6 +201,20 @@ def test_no_time_zones(new: Patient) -> None:
     assert found.title == f"{sys.executable} finds no time zones"
     assert "PYTHONTZPATH is ''" in found.detail
     assert new.finding("platform.time-zones").level == "ok"
+
+
+def test_processes_that_can_share_no_locks(patient: Patient) -> None:
+    """As in a chroot, or a container with a read-only file system."""
+    within = without_shared_memory()
+    first = doctor_in(patient.cli, within)["findings"][0]
+    assert (first["id"], first["level"], first["command"]) == ("platform.semaphores", "fail", "ls -ld /dev/shm")
+    assert f"no worker of {sys.executable} can start" in first["title"] and "[Errno 30]" in first["detail"]
+    # The proof says the same, not just that its worker has ended.
+    proofs = document_in(patient.cli, within, "smoke")["smoke"]["proofs"]
+    failed = next(p for p in proofs if p["status"] == "failed")
+    assert (failed["id"], failed["hop"], failed["data"]) == ("register", "registration", {"worker_exit_code": 1})
+    assert failed["detail"].startswith("the worker ended with exit code 1: OSError: [Errno 30] Read-only file system")
+    assert patient.finding("platform.semaphores").level == "ok"
 
 
 def test_a_project_that_cannot_be_written(new: Patient, patient: Patient) -> None:

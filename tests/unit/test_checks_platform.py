@@ -46,7 +46,7 @@ def resources(path: Path, **values: Any) -> ResourcesLook:
 def python(**values: Any) -> PythonLook:
     usual: dict[str, Any] = {
         "path": ".venv/bin/python", "own": True, "version": "3.12.1", "bits": 64, "machine": "x86_64", "emulated": "",
-        "no_zones": "", "sdk": SdkLook("1.43.1", "v0.78.23"), "install": ".venv/bin/python -m pip install",
+        "no_zones": "", "no_semaphores": "", "sdk": SdkLook("1.43.1", "v0.78.23"), "install": ".venv/bin/python -m pip install",
         "make_anew": "python3 -m venv --clear .venv",
     }  # fmt: skip
     return PythonLook(**{**usual, **values})
