@@ -167,43 +167,44 @@ def listener(port: int) -> Iterator[None]:
 @contextlib.contextmanager
 def publisher(port: int) -> Iterator[str]:
     """Somebody else's container that has a port; give its name."""
+    with container_for(port) as name:
+        docker("start", name)
+        yield name
+
+
+@contextlib.contextmanager
+def container_for(port: int) -> Iterator[str]:
+    """Somebody else's container that has a port once it is started; give its name."""
     name = f"owlclaw-other-{uuid4().hex[:8]}"
     try:
-        docker("run", "-d", "--init", "--name", name, "-p", f"127.0.0.1:{port}:80", POSTGRES_IMAGE, "sleep", "600")
+        docker("create", "--init", "--name", name, "-p", f"127.0.0.1:{port}:80", POSTGRES_IMAGE, "sleep", "600")
         yield name
     finally:
         docker("rm", "-f", "-v", name)
 
 
-@pytest.fixture
-def slow_database(need_docker: None) -> Iterator[str]:
-    """PostgreSQL that initialises itself for seconds, and answers on its socket meanwhile."""
-    sql = "select pg_sleep(3);\n"
-    with derived(POSTGRES_IMAGE, "COPY slow.sql /docker-entrypoint-initdb.d/a-slow.sql", **{"slow.sql": sql}) as image:
-        yield image
-
-
 @pytest.mark.timeout(240)
-def test_ports_that_somebody_else_has(docker_project: NewProject, slow_database: str) -> None:
+def test_ports_that_somebody_else_has(docker_project: NewProject) -> None:
     cli = docker_project()
-    cli.env["OWLCLAW_UP_POSTGRES_IMAGE"] = slow_database
     dashboard, grpc = (int(cli.env[f"OWLCLAW_UP_{name}_PORT"]) for name in ("DASHBOARD", "GRPC"))
 
-    # Taken while PostgreSQL initialises itself, long after the ports were looked at.
-    for take in (listener, publisher):
-        child = cli.start("up", "--smoke", "none", "--json")
-        wait_for("the database's container", lambda: has_container(cli, DATABASE))
-        with take(dashboard):
-            out, _ = child.communicate(timeout=100)
-        document = json.loads(out)
-        assert (child.returncode, document["error"]["code"]) == (4, "port-taken"), out
-        assert str(dashboard) in document["error"]["message"]
-        assert f"sport = :{dashboard}" in document["error"]["hint"]
-        assert_whole(cli, lift(cli))
-        if take is listener:
+    # Taken once the ports were looked at, before the engine's container has them.
+    with container_for(dashboard) as ready:
+        for take in (lambda: listener(dashboard), lambda: contextlib.nullcontext(docker("start", ready))):
+            child = cli.start("up", "--smoke", "none", "--json")
+            wait_for("the first step", (cli.root / ".owlclaw-up/state.json").exists)
+            with take():
+                out, _ = child.communicate(timeout=100)
+            document = json.loads(out)
+            assert (child.returncode, document["error"]["code"]) == (4, "port-taken"), out
+            assert str(dashboard) in document["error"]["message"]
+            assert f"sport = :{dashboard}" in document["error"]["hint"]
+            docker("stop", "--time", "0", ready)
+            assert_whole(cli, lift(cli))
             project = project_of(cli)
             cli.json("down", "--purge", "--yes")
             assert_nothing_left(cli, project)
+    lift(cli)
 
     # Taken while the stack was down.
     cli.json("down")
