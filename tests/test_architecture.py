@@ -146,6 +146,8 @@ VENDORS: dict[str, tuple[str, ...]] = {
     "pydantic": ("client/",),
     "pytest": ("pytest_plugin.py", "proof/interpreter.py"),
     "dotenv": ("testing/env_file.py",),
+    # In Python itself from 3.11 on; tomli before.
+    "tomllib": ("settings.py",),
 }
 # The command line is what the user waits for: only what it is made of may import a library while it is loaded. The
 # plugin is loaded by pytest alone.
