@@ -11,6 +11,8 @@ from owlclaw_up.model import Secret
 
 # How nginx says over HTTP what others say while they shake hands: it misses a certificate, or does not like the one shown.
 HANDSHAKE_STATUSES = (400, 495, 496)
+# In each of those pages: src/http/ngx_http_special_response.c.
+HANDSHAKE_WORDS = "SSL certificate"
 
 
 @dataclass(frozen=True)
