@@ -15,7 +15,7 @@ from owlclaw_up.errors import (
     EngineUnusable,
     ModeBlocked,
 )
-from owlclaw_up.facts import Facts, SdkLook
+from owlclaw_up.facts import Facts, SdkLook, SidecarLook
 from owlclaw_up.host.base import ServerLook
 from owlclaw_up.host.engines import UNSTAMPED, EngineRefused, version_tuple
 from owlclaw_up.model import Absent, Decision, Mode, Move, Obstacle, Rejected, Unknown, found
@@ -163,6 +163,18 @@ def usable_engine(facts: Facts) -> EngineBinaries | Obstacle | None:
     return None
 
 
+def may_be_sidecar(settings: Settings, look: SidecarLook, system: str) -> bool:
+    """Whether mode native considers Hatchet's embedded engine at all: where it is asked for, has served last, or on macOS.
+
+    Args:
+        system: this machine's, as `platform.system` names it.
+    """
+    asked = settings.native_engine.value
+    if asked != "auto":
+        return asked == "sidecar"
+    return not settings.engine_dir.explicit and (look.serves or system == "Darwin")
+
+
 def wants_sidecar(facts: Facts, settings: Settings) -> bool:
     """Whether mode native is to run Hatchet's embedded engine, not its binaries.
 
@@ -172,11 +184,9 @@ def wants_sidecar(facts: Facts, settings: Settings) -> bool:
     if asked != "auto":
         return asked == "sidecar"
     look, machine = found(facts.sidecar), found(facts.platform)
-    if look is None or settings.engine_dir.explicit:
+    if look is None or not may_be_sidecar(settings, look, machine.system if machine else ""):
         return False
-    if look.serves:
-        return True
-    return machine is not None and machine.system == "Darwin" and not isinstance(usable_engine(facts), EngineBinaries)
+    return look.serves or not isinstance(usable_engine(facts), EngineBinaries)
 
 
 def native_engine(facts: Facts, settings: Settings) -> EngineBinaries | Sidecar | EngineRefused | Obstacle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,14 +145,13 @@ def show_engines(ui: Ui, project: Project) -> Outcome:
     """Every engine that `up` would consider, in its order."""
     from owlclaw_up.facts.sidecar import look_for_sidecar
     from owlclaw_up.host import engines
+    from owlclaw_up.modes import may_be_sidecar
 
     settings = project.settings
-    asked = settings.native_engine.value
     looked = engines.find(settings.engine_dir.value, None, project.host.environ, project.host.processes)
-    rows = [_engine_row(each) for each in looked] if asked != "sidecar" else []
+    rows = [_engine_row(each) for each in looked] if settings.native_engine.value != "sidecar" else []
     sidecar = look_for_sidecar(project.host, settings, project.ledger)
-    possible = sidecar.serves or sys.platform == "darwin"
-    if asked == "sidecar" or (asked == "auto" and possible and not settings.engine_dir.explicit):
+    if may_be_sidecar(settings, sidecar, platform.system()):
         rows.insert(0 if sidecar.serves else len(rows), _engine_row(sidecar.found))
     if not ui.json:
         for row in rows:

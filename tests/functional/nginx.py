@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from owlclaw_up.host.local import answers_tcp
 from tests.functional.tls import Certificate
 from tests.ports import free_port
 
@@ -72,7 +72,7 @@ class Nginx:
         )
         self._process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(log)])
         deadline = time.monotonic() + 10
-        while not _listens(self.ports.nobody):
+        while not answers_tcp("127.0.0.1", self.ports.nobody):
             assert self._process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
 
@@ -88,11 +88,3 @@ def _server(port: int, how: str, location: str) -> str:
 def _pass(rest: int, grpc: int = 0) -> str:
     to_grpc = f'if ($content_type ~ "^application/grpc") {{ grpc_pass grpc://127.0.0.1:{grpc}; }}' if grpc else ""
     return f"location / {{ {to_grpc} proxy_pass http://127.0.0.1:{rest}; }}"
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1):
-            return True
-    except OSError:
-        return False
