@@ -168,8 +168,7 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
 
     try:
         deadline = Deadline(project.settings.timeout.value, project.host.clock)
-        # A precondition must leave nothing behind, so a new project is looked at before its folder is made.
-        first = None if project.ledger.exists else prepare(project)
+        first = _first_look(project)
         waited: list[str] = []
 
         def waiting(text: str) -> None:
@@ -177,31 +176,57 @@ def _up(project: Project, listener: Listener, command: str) -> Outcome:
             listener(Note(text))
 
         with project_lock(project.ledger, command, deadline.left(), waiting):
-            prepared = first if first is not None and not waited and not project.ledger.exists else prepare(project)
-            fresh = not project.ledger.exists
-            moves: list[Move] = []
-            while True:
-                outcome = _apply_up(project, prepared, moves, deadline, listener, command, seconds)
-                moved = ways_on(prepared.decision, prepared.spec, outcome.error)
-                lost = isinstance(outcome.error, PortLost)
-                if not moved and (not lost or deadline.over):
-                    break
-                moves += moved
-                try:
-                    prepared = prepare(project, moves)
-                except UpError as no_way_on:
-                    if lost:
-                        # Found too late to say that nothing was changed.
-                        no_way_on.exit_code = APPLY_FAILED
-                    outcome = failure(project, command, no_way_on, seconds())
-                    break
-                listener(Note(taken_way(prepared.decision, prepared.spec, moved, outcome.error)))
-            if fresh and outcome.exit_code == PRECONDITION:
+            blank = project.ledger.blank
+            try:
+                prepared = first if first is not None and not waited and not project.ledger.exists else prepare(project)
+                outcome = _apply_and_move_on(project, prepared, deadline, listener, command, seconds)
+            except UpError as error:
+                outcome = failure(project, command, error, seconds())
+            if blank and outcome.exit_code == PRECONDITION:
                 # Nothing was made, so nothing is left.
                 project.host.files.remove_tree(project.ledger.directory)
             return outcome
     except UpError as error:
         return failure(project, command, error, seconds())
+
+
+def _first_look(project: Project) -> Prepared | None:
+    """What a new project needs, before its folder is made: a precondition must leave nothing behind.
+
+    Returns:
+        None where it is no new one, or another command makes it just now: what that one has begun may be in the way.
+    """
+    if project.ledger.exists:
+        return None
+    try:
+        return prepare(project)
+    except UpError:
+        if project.ledger.directory.exists():
+            return None
+        raise
+
+
+def _apply_and_move_on(
+    project: Project, prepared: Prepared, deadline: Deadline, listener: Listener, command: str,
+    seconds: Callable[[], float],
+) -> Outcome:  # fmt: skip
+    """Apply, and again in the next mode, or on the next port, as long as there is one."""
+    moves: list[Move] = []
+    while True:
+        outcome = _apply_up(project, prepared, moves, deadline, listener, command, seconds)
+        moved = ways_on(prepared.decision, prepared.spec, outcome.error)
+        lost = isinstance(outcome.error, PortLost)
+        if not moved and (not lost or deadline.over):
+            return outcome
+        moves += moved
+        try:
+            prepared = prepare(project, moves)
+        except UpError as no_way_on:
+            if lost:
+                # Found too late to say that nothing was changed.
+                no_way_on.exit_code = APPLY_FAILED
+            return failure(project, command, no_way_on, seconds())
+        listener(Note(taken_way(prepared.decision, prepared.spec, moved, outcome.error)))
 
 
 def _apply_up(

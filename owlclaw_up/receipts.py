@@ -140,6 +140,11 @@ class Ledger:
     def exists(self) -> bool:
         return self.files.exists(self.state_path)
 
+    @property
+    def blank(self) -> bool:
+        """Whether the state directory holds no more than every command makes there before it begins."""
+        return {path.name for path in self.directory.iterdir()} <= {".gitignore", "logs", "lock", "lock.holder"}
+
     def load(self) -> None:
         """Read both files again; another command may have written them while this one waited for the lock."""
         _check_owner(self.directory)

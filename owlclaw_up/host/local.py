@@ -383,14 +383,13 @@ def look_at_port(port: int, *, everywhere: bool = False) -> PortLook:
         addresses.append((socket.AF_INET6, "::" if everywhere else "::1"))
     for family, address in addresses:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
-            # As servers do it: a port in TIME_WAIT is free.
+            # As servers do it: a port in TIME_WAIT is free. Not listening, which would make the port busy for whoever
+            # looks, or starts a server, at the same moment; beside a listener, nobody can bind.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
                 probe.bind((address, port))
-                # A listener with SO_REUSEADDR of its own shares bind, never listen.
-                probe.listen(1)
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     return PortLook(port, "busy")

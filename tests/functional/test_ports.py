@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from owlclaw_up.environment import up
 from owlclaw_up.errors import PortTaken
 from owlclaw_up.host.base import ProcessId
 from owlclaw_up.host.embedded import EmbeddedServers
-from owlclaw_up.host.local import LocalProcesses
+from owlclaw_up.host.local import LocalProcesses, look_at_port
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Note, Outcome
 from owlclaw_up.project import open_project
@@ -296,6 +297,16 @@ def test_two_checkouts_on_one_machine_go_out_of_each_others_way(new_cli: Callabl
         assert any(n.startswith(start) and str(other[purpose]) in n for n in second["notes"]), second["notes"]
     for cli in both:
         assert cli.json("status")["status"] == "ok"
+
+
+def test_looks_at_once_do_not_see_each_other() -> None:
+    """Two commands look at the same port, and the port is free: for both."""
+    port = free_port()
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(lambda: {look_at_port(port).state for _ in range(3000)}) for _ in range(2)]
+    assert [look.result() for look in looks] == [{"free"}] * 2
+    with socket.create_server(("127.0.0.1", port)):
+        assert look_at_port(port).state == look_at_port(port, everywhere=True).state == "busy"
 
 
 def test_a_port_that_is_denied_is_told_from_one_that_is_taken() -> None:

@@ -20,6 +20,11 @@ from typing import Any
 import psutil
 import pytest
 
+from owlclaw_up.environment import up
+from owlclaw_up.host.local import LocalFiles
+from owlclaw_up.host.machine import Host
+from owlclaw_up.model import Action
+from owlclaw_up.project import open_project
 from tests.conftest import Cli, command_lines, processes_in
 from tests.functional.ordinary import ordinary_project
 from tests.ports import free_port
@@ -323,6 +328,40 @@ def test_one_that_waited_for_a_purge_begins_anew(mock_cli: Cli) -> None:
     assert not set(mock_cli.secrets["passwords"].values()) & set(old["passwords"].values())
     assert set(actions(mock_cli.json("plan", "--smoke", "none")).values()) <= {"unchanged", "skip"}
     mock_cli.assert_no_leak()
+
+
+class FirstThenAnother(LocalFiles):
+    """Once it was seen that a project is new, another command brings it up."""
+
+    def __init__(self, state: Path, another: Callable[[], object]) -> None:
+        self.state, self.another = state, [another]
+
+    def exists(self, path: Path) -> bool:
+        there = super().exists(path)
+        if path == self.state and not there and self.another:
+            self.another.pop()()
+        return there
+
+
+def test_one_that_finds_the_other_half_done_waits_for_it(mock_cli: Cli) -> None:
+    """What the other one has started on the ports of the project is no precondition that is not met."""
+    environ = mock_cli.env | {"OWLCLAW_UP_SMOKE": "none"}
+    state = mock_cli.root / ".owlclaw-up/state.json"
+    files = FirstThenAnother(state, lambda: mock_cli.json("--smoke", "none"))
+    project = open_project(mock_cli.root, {}, Host(environ=environ, cwd=mock_cli.root, files=files))
+    outcome = up(project)
+    assert (outcome.error, files.another) == (None, [])
+    assert {report.action for report in outcome.steps} <= {Action.UNCHANGED, Action.SKIP}
+
+
+def test_a_refusal_leaves_what_it_found(mock_cli: Cli) -> None:
+    folder = mock_cli.root / ".owlclaw-up"
+    with socket.create_server(("127.0.0.1", int(mock_cli.env["OWLCLAW_UP_POSTGRES_PORT"]))):
+        for found in ([], ["logs"], ["logs", "backups"]):
+            for name in found:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            assert mock_cli.json("--smoke", "none", code=3)["error"]["code"] == "port-taken"
+            assert folder.exists() == ("backups" in found)
 
 
 def end(child: subprocess.Popen[str]) -> None:
