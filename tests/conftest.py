@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import filelock
 import psutil
 import pytest
 from dotenv import dotenv_values
@@ -241,6 +243,13 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)
         shutil.rmtree(cli.root.parent, ignore_errors=True)
+
+
+@pytest.fixture
+def default_ports() -> Iterator[None]:
+    """Alone with the ports that owlclaw-up looks for by itself: tests of other processes would see ours come and go."""
+    with filelock.FileLock(Path(tempfile.gettempdir()) / "owlclaw-up-tests.default-ports"):
+        yield
 
 
 @pytest.fixture

@@ -252,6 +252,7 @@ class LocalProcesses:
             child = _spawn(
                 argv,
                 env=dict(env),
+                kind=_Server,
                 cwd=cwd,
                 user=user,
                 stdin=subprocess.DEVNULL,
@@ -288,6 +289,13 @@ class LocalProcesses:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         return f"stopped in {time.monotonic() - begun:.1f} s"
+
+
+class _Server(subprocess.Popen[bytes]):
+    """A process that is meant to outlive the one that started it: no reason for a `ResourceWarning`."""
+
+    def __del__(self) -> None:
+        pass
 
 
 _ours: dict[int, subprocess.Popen[bytes]] = {}
@@ -337,7 +345,12 @@ def processes_in(folder: Path, programs: Collection[str]) -> list[ProcessId]:
 
 
 def _spawn(
-    argv: Sequence[str], *, user: str | None, env: dict[str, str] | None, **how: object
+    argv: Sequence[str],
+    *,
+    user: str | None,
+    env: dict[str, str] | None,
+    kind: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+    **how: object,
 ) -> subprocess.Popen[bytes]:
     switch: dict[str, object] = {}
     if user is not None:
@@ -346,7 +359,7 @@ def _spawn(
         entry = pwd.getpwnam(user)
         switch = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     try:
-        return subprocess.Popen(list(argv), env=env, **how, **switch)  # type: ignore[call-overload, no-any-return]
+        return kind(list(argv), env=env, **how, **switch)
     except OSError as error:
         why = {
             errno.ENOENT: "there is no such file (or no loader for it)",

@@ -106,6 +106,7 @@ def test_one_that_the_system_denies() -> None:
         assert "--postgres-port" in finding["hint"] and not finding["fix"]
 
 
+@pytest.mark.usefixtures("default_ports")
 def test_a_default_that_is_taken_before_the_first_up(new_cli: Callable[..., Cli], standin_dir: Path) -> None:
     cli = new_cli(standin_dir)
     cli.env = {k: v for k, v in cli.env.items() if not k.endswith("_PORT")}

@@ -28,6 +28,7 @@ from tests.functional.ordinary import ordinary_project
 from tests.ports import free_port
 from tests.standin import install
 
+pytestmark = pytest.mark.usefixtures("default_ports")
 DEFAULTS = {"dashboard": 8888, "grpc": 17077, "postgres": 5432, "api": 18080, "frontend": 18081, "health": 18733}
 PUBLIC = ("dashboard", "grpc", "postgres")
 LISTEN = """
