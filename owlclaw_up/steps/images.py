@@ -147,7 +147,8 @@ class PullImages:
         """Show how far each has come, until all have ended, or one of them so that the others do not matter."""
         clock, silence = run.host.clock, min(SILENCE, run.deadline.seconds)
         told: dict[str, str] = {}
-        while not all(pull.ended for pull in pulls):
+        while True:
+            over = all(pull.ended for pull in pulls)
             for pull in pulls:
                 run.tell(Transfer(self.id, pull.name, pull.done, pull.total))
                 if not pull.ended and not pull.note and clock.monotonic() - pull.heard > silence:
@@ -155,6 +156,8 @@ class PullImages:
                 if pull.note and not pull.ended and pull.note != told.get(pull.name):
                     told[pull.name] = pull.note
                     run.tell(Note(f"image {pull.name}: {pull.note}"))
+            if over:
+                return
             engine = pulls[0].reference == self.compose.images["hatchet"] and pulls[0].ended and pulls[0].error
             if engine or any(pull.for_good for pull in pulls):
                 return

@@ -237,5 +237,5 @@ class TestEngine:
         container = stack.engine(image, volume=stack.volume("config"))
         begun = time.monotonic()
         docker("stop", container)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 8, "Docker kills after 10 s"
         assert exit_code(container) == 0

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import pytest
 
 from owlclaw_up.facts.containers import compose_project
+from owlclaw_up.steps.images import PAUSES
 from tests.conftest import Cli
 from tests.docker.conftest import POSTGRES_IMAGE, STANDIN_IMAGE, docker_names
 from tests.docker.registry import Gate, Part, Registry, Spoiled, docker
@@ -257,7 +258,7 @@ class TestRefused:
         )
         assert_refused(refused, asked, "pull-network")
         assert "connection refused" in refused["error"]["detail"]
-        assert step(refused, "images")["seconds"] < 3
+        assert step(refused, "images")["seconds"] < sum(PAUSES)
         assert [document["mode"] for document in documents] == ["hatchet-only"] * 2
         assert sorted(step(document, "postgres.data")["action"] for document in documents) == ["create", "unchanged"]
         assert ["full"] in [moved_from(document) for document in documents]
@@ -286,7 +287,7 @@ class TestRefused:
         cli = project(hatchet=gate.reference(push("lite")), postgres=push("pg").replace("/pg:", "/none:"))
         document = cli.json("up", code=3)
         assert_refused(document, cli, "pull-missing")
-        assert step(document, "images")["seconds"] < 3
+        assert step(document, "images")["seconds"] < sum(PAUSES)
 
     def test_a_login_that_cannot_be_read(self, gate: Gate, project: Projects, push: Push) -> None:
         cli = project(postgres=gate.reference(push("pg")))
@@ -335,7 +336,7 @@ class TestHeldUp:
             assert_refused(each, cli, "pull-network")
             assert "says nothing" in each["error"]["message"]
             assert each["error"]["detail"] == "no word from it for 3 s"
-            assert 3 <= step(each, "images")["seconds"] < 6
+            assert 3 <= step(each, "images")["seconds"] < 3 + sum(PAUSES)
         # The mode that comes after it has its time all the same.
         assert document["mode"] == "hatchet-only"
         assert moved_from(document) == ["full"]

@@ -123,7 +123,7 @@ def interrupted(cli: Cli, moment: Callable[[], Any], how: Callable[[subprocess.P
     # Whoever is no server has ended with the command, wherever its session: a worker would take the next one's tasks.
     for pid in left["postgres"] + left["hatchet"]:
         family.pop(pid, None)
-    wait_for("the end of every child", lambda: not session_of(child.pid) and not any(map(lives, family.values())), 2)
+    wait_for("the end of every child", lambda: not session_of(child.pid) and not any(map(lives, family.values())), 5)
 
 
 def ctrl_c(child: subprocess.Popen[str]) -> None:
