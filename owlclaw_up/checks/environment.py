@@ -33,8 +33,12 @@ def _mode(evidence: Evidence) -> Iterator[Seen]:
 
 
 def _begun(evidence: Evidence) -> Iterator[Seen]:
+    leftovers = found(evidence.facts.leftovers)
     if evidence.standing:
         yield ok("an up has succeeded here")
+    elif leftovers is not None and leftovers.at_work:
+        # It is said by `environment.up` that one works.
+        return
     elif evidence.ledger.exists and evidence.ledger.state.ports:
         started = [f"{r.kind} {next(iter(r.identity.values()), '')}" for r in evidence.ledger.state.receipts[-3:]]
         yield Seen(

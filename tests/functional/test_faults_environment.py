@@ -86,6 +86,9 @@ def test_an_up_that_was_killed(new_cli: Callable[..., Cli]) -> None:
     while not (cli.root / ".owlclaw-up/state.json").exists() or not cli.state["receipts"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    at_work = {finding.id: finding.level for finding in patient.look().findings}
+    assert "environment.begun" not in at_work and at_work["environment.up"] == "info"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     found = patient.finding("environment.begun")
