@@ -213,6 +213,22 @@ def command_lines(root: Path) -> list[str]:
     return lines
 
 
+def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process that `up` started, and see it ended (or frozen): it does not follow at once."""
+    process = psutil.Process(pid)
+    process.send_signal(how)
+    end = time.monotonic() + 10
+    wanted = {psutil.STATUS_STOPPED} if how == signal.SIGSTOP else {psutil.STATUS_ZOMBIE}
+    while time.monotonic() < end:
+        try:
+            if process.status() in wanted:
+                return
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{process} did not follow {how.name}")
+
+
 @contextlib.contextmanager
 def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cli]]:
     """A maker of projects; each is purged at the end, whatever the test did."""

@@ -329,7 +329,7 @@ class TestHeldUp:
         asked = [project(postgres=gate.reference(image)) for gate in (before, within)]
         auto = project(postgres=before.reference(image))
         document, *refused = together(
-            partial(auto.json, "up", "--smoke", "none", "--timeout", "12"),
+            partial(auto.json, "up", "--smoke", "none", "--timeout", "20"),
             *(partial(cli.json, *FULL, "--timeout", "3", code=3) for cli in asked),
         )
         for cli, each in zip(asked, refused, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from tests.conftest import Cli
+from tests.conftest import Cli, kill
 from tests.functional.alembic_project import AlembicProject
 
 Rows = dict[str, dict[str, Any]]
@@ -96,9 +96,7 @@ def test_the_table_follows_an_environment_through_its_life(cli: Cli) -> None:
     assert not rows["cron"]["proved"] and "proved by: owlclaw-up smoke --full" in rows["cron"]["how"]
     assert rows["token"]["proved"] and "days left" in rows["token"]["how"]
 
-    engine = engine_of(cli)
-    engine.kill()
-    engine.wait(10)
+    kill(engine_of(cli).pid)
     rows = look(cli)
     assert yes(rows) == IN_PROCESS | {"database"}
     assert rows["queue"]["command"] == "owlclaw-up" and "not running" in rows["queue"]["how"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 import yaml
@@ -17,7 +14,7 @@ import yaml
 from owlclaw_up.host.hatchet import HatchetEngine
 from owlclaw_up.model import Secret
 from owlclaw_up.spec import EMBEDDED_MAX_CONNECTIONS
-from tests.conftest import Cli, DebianPostgres, command_lines
+from tests.conftest import Cli, DebianPostgres, command_lines, kill
 from tests.faults import Patient
 from tests.standin import install
 
@@ -51,14 +48,6 @@ def engines(cli: Cli) -> dict[int, dict[str, Any]]:
 
 def pids(cli: Cli) -> dict[int, int]:
     return {number: engine["pid"] for number, engine in engines(cli).items()}
-
-
-def kill(pid: int) -> None:
-    process = psutil.Process(pid)
-    process.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 10
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
-        time.sleep(0.02)
 
 
 def actions(document: dict[str, Any]) -> dict[str, str]:

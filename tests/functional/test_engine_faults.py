@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import REAL_ENGINE_DIR, Cli
+from tests.conftest import REAL_ENGINE_DIR, Cli, kill
 from tests.standin import PROGRAMS, install
 
 NewCli = Callable[..., Cli]
@@ -83,22 +83,6 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to a process that `up` started, and see it ended (or frozen)."""
-    process = psutil.Process(pid)
-    process.send_signal(how)
-    end = time.monotonic() + 10
-    wanted = {psutil.STATUS_STOPPED} if how == signal.SIGSTOP else {psutil.STATUS_ZOMBIE}
-    while time.monotonic() < end:
-        try:
-            if process.status() in wanted:
-                return
-        except psutil.NoSuchProcess:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{process} did not follow {how.name}")
 
 
 # An engine that cannot be used is refused before anything is made

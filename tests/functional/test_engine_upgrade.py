@@ -6,7 +6,6 @@ One environment goes through all of it, in this order; the stand-in engine plays
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import Cli, kill
 from tests.functional.ordinary import ordinary_project
 from tests.standin import install
 from tests.standin.schema import LATER, MIGRATIONS
@@ -165,7 +164,7 @@ def test_an_older_engine_is_refused_before_anything_is_changed(engines: Engines)
 def test_killed_once_the_new_engine_may_have_served_nothing_newer_is_lost(engines: Engines) -> None:
     engines.kill_at("serving", NEWER, "lite.never-ready")
     engines.sql("create table work_of_after (id int)")
-    os.kill(engines.cli.state["data"]["engine"]["pid"], signal.SIGKILL)
+    kill(engines.cli.state["data"]["engine"]["pid"])
     document = engines.up(NEWER, "lite.exit-at-start", code=4)
     assert document["error"]["code"] == "process-died"
     assert "engine.back" not in document["steps"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import psycopg
 import pytest
 
 from owlclaw_up.spec import TENANT_ID
-from tests.conftest import Cli
+from tests.conftest import Cli, kill
 from tests.faults import Patient
 from tests.functional.own_databases import connect, paste, sql
 from tests.ports import free_port
@@ -205,9 +204,7 @@ def test_a_restart_of_our_own_engine_is_no_second_one(patient: Patient) -> None:
         patient.cli,
         """insert into "ControllerPartition" (id, "lastHeartbeat") values ('dead', now() at time zone 'UTC')""",
     )
-    engine = engine_of(patient.cli)
-    engine.send_signal(signal.SIGKILL)
-    psutil.wait_procs([engine], timeout=5)
+    kill(engine_of(patient.cli).pid)
     patient.look()
     assert "hatchet.two-engines" not in patient.bad()
     assert patient.cli("up", "--smoke", "none").code == 0
@@ -227,7 +224,7 @@ def test_a_tenant_that_was_deleted(patient: Patient) -> None:
     assert patient.last is not None
     assert {f.id for f in patient.last.findings if f.cause == "hatchet.tenant"} >= {"token.database-reset"}
     # A running engine takes a token for five seconds after its row is gone.
-    engine_of(patient.cli).kill()
+    kill(engine_of(patient.cli).pid)
     patient.mend(smoke="none")
     assert not patient.bad()
 

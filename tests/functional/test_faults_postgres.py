@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import Cli, DebianPostgres
+from tests.conftest import Cli, DebianPostgres, kill
 from tests.faults import Patient
 from tests.functional.own_databases import paste, sql
 from tests.functional.servers import SECRET, role, wheel_postgres
@@ -102,9 +101,7 @@ def test_the_shell_s_timezone_is_not_the_database_s(patient: Patient, monkeypatc
 
 def test_a_server_that_was_killed(patient: Patient) -> None:
     pid = patient.cli.state["data"]["postgres"]["pid"]
-    process = psutil.Process(pid)
-    process.send_signal(signal.SIGKILL)
-    psutil.wait_procs([process], timeout=5)
+    kill(pid)
     first = patient.first()
     assert (first.id, first.level, first.command) == ("postgres.reach", "fail", "owlclaw-up")
     assert "not running" in first.title and f"pid {pid}" in first.detail and "owlclaw-up logs postgres" in first.detail

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, projects
+from tests.conftest import REAL_ENGINE_DIR, Cli, DebianPostgres, kill, projects
 from tests.functional.tokens import (
     OTHER_TENANT,
     Stack,
@@ -124,7 +124,7 @@ def test_what_the_engine_s_troubles_are_called(stack: Stack) -> None:
     assert stack.cli.json("token", "rotate", code=3)["error"]["code"] == "not-up"
     stack.cli.json("up", "--smoke", "none")
 
-    stack.process("engine").kill()
+    kill(stack.process("engine").pid)
     gone = stack.cli.json("token", "check", code=1)
     assert [f["id"] for f in gone["findings"]] == ["engine.running"]
     stack.cli.json("up", "--smoke", "none")
