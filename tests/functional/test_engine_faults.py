@@ -206,8 +206,8 @@ def test_preparing_an_engine_that_fails(new_cli: NewCli, engine: Path) -> None:
 
     break_it(engine, "migrate.hangs")
     begun = time.monotonic()
-    error = fails(cli, "--timeout", "5")
-    assert time.monotonic() - begun < 15
+    error = fails(cli, "--timeout", "10")
+    assert time.monotonic() - begun < 25
     assert error["code"] == "timeout" and "hatchet-migrate" in error["message"]
     assert "v0_6_0.sql" in error["message"], "what was seen last"
     assert "--timeout" in error["hint"]
@@ -261,12 +261,12 @@ def test_an_engine_that_does_not_get_ready(new_cli: NewCli, engine: Path) -> Non
     # What answers is never restarted, so each of the next faults gets an engine that starts with it.
     assert cli("down").code == 0
     break_it(engine, "lite.api-down")
-    error = fails(cli, "--timeout", "5")
+    error = fails(cli, "--timeout", "10")
     assert error["code"] == "timeout" and "last seen: /api/ready says 502" in error["message"]
 
     assert cli("down").code == 0
     break_it(engine, "lite.no-grpc")
-    error = fails(cli, "--timeout", "5")
+    error = fails(cli, "--timeout", "10")
     assert error["code"] == "timeout" and "gRPC" in error["message"]
     assert str(cli.state["ports"]["grpc"]) in error["message"]
 
@@ -313,7 +313,7 @@ def test_tokens_that_are_none_and_work_that_is_not_done(new_cli: NewCli, engine:
 
     # A line before the token is no obstacle.
     break_it(engine, "admin.token-two-lines lite.no-dispatch")
-    document = cli.json("up", "--timeout", "15", code=1)
+    document = cli.json("up", "--timeout", "25", code=1)
     assert document["status"] == "failed" and document["error"] is None
     token = cli.secrets["token"]
     assert token.count(".") == 2 and cli.dotenv()["HATCHET_API_TOKEN"] == token
