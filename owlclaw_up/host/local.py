@@ -70,10 +70,19 @@ class LocalFiles:
         path.unlink(missing_ok=True)
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder; what somebody puts into it meanwhile goes too."""
+        """Remove a folder; what somebody puts into it meanwhile goes too.
+
+        A symbolic link is somebody's choice of another disk: it stays, and so does the folder it leads to, emptied.
+        """
         for last in (False, False, False, True):
             try:
-                if path.exists():
+                if path.is_symlink() and path.is_dir():
+                    for entry in path.iterdir():
+                        if entry.is_dir() and not entry.is_symlink():
+                            shutil.rmtree(entry)
+                        else:
+                            entry.unlink()
+                elif path.exists():
                     shutil.rmtree(path)
                 return
             except OSError as error:
@@ -335,9 +344,11 @@ def processes_in(folder: Path, programs: Collection[str]) -> list[ProcessId]:
     import psutil
 
     found = []
+    # The system tells where a process works without symbolic links.
+    place = str(folder.resolve())
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.status() == psutil.STATUS_ZOMBIE or process.cwd() != str(folder):
+            if process.status() == psutil.STATUS_ZOMBIE or process.cwd() != place:
                 continue
             if any(Path(word).name in programs for word in process.cmdline()):
                 found.append(ProcessId(process.pid, float(process.create_time())))

@@ -139,3 +139,18 @@ def test_removing(tmp_path: Path) -> None:
     FILES.remove_tree(tmp_path / "tree")
     FILES.remove(tmp_path / "file")
     assert names(tmp_path) == []
+
+
+def test_a_folder_behind_a_link_is_emptied_and_stays(tmp_path: Path) -> None:
+    disk, link, elsewhere = tmp_path / "disk", tmp_path / "link", tmp_path / "elsewhere"
+    (disk / "deep" / "down").mkdir(parents=True)
+    elsewhere.mkdir()
+    (disk / "file").touch()
+    (elsewhere / "kept").touch()
+    (disk / "out").symlink_to(elsewhere)
+    link.symlink_to(disk)
+    FILES.remove_tree(link)
+    assert link.is_symlink() and names(disk) == [] and names(elsewhere) == ["kept"]
+    disk.rmdir()
+    FILES.remove_tree(link)
+    assert link.is_symlink()
