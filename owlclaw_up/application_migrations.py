@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from owlclaw_up.databases import Chosen, choose_for, server_data
-from owlclaw_up.environment import both, logger, silent
 from owlclaw_up.errors import DumpUnusable, MigrationsUnusable, PostgresUnusable, RolePasswordUnknown, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.host.base import Deadline, ServerLogin
@@ -19,7 +18,8 @@ from owlclaw_up.host.migration_route import Graph
 from owlclaw_up.host.migrations import BASELINE_REVISION, Migrations, unknown_text
 from owlclaw_up.host.postgres import in_database
 from owlclaw_up.host.version_table import current_revisions, look_at_schema, migration_lock
-from owlclaw_up.model import Listener, Note, Outcome, StepReport
+from owlclaw_up.listeners import both, logger
+from owlclaw_up.model import Listener, Note, Outcome, StepReport, silent
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock

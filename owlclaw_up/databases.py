@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from owlclaw_up.design import database_specs
-from owlclaw_up.environment import both, logger, silent
 from owlclaw_up.errors import NotATestDatabase, PostgresMissing, PostgresUnusable, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DatabasesLook, Facts, gather
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline, ServerLook, sql_name
-from owlclaw_up.model import Absent, Finding, Found, Listener, Mode, Note, Outcome, StepReport, Unknown, found
+from owlclaw_up.listeners import both, logger
+from owlclaw_up.model import Absent, Finding, Found, Listener, Mode, Note, Outcome, StepReport, Unknown, found, silent
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import Project, application, failure, relative
 from owlclaw_up.receipts import project_lock

@@ -10,12 +10,13 @@ from typing import Any
 from owlclaw_up.checks import BY_ID, CHECKS
 from owlclaw_up.checks.base import PATIENCE, Diagnosis, Evidence, Fix, examine, reworded
 from owlclaw_up.checks.preconditions import REST, check_of
-from owlclaw_up.environment import arrange, both, evidence_of, logger, silent, up
+from owlclaw_up.environment import arrange, evidence_of, up
 from owlclaw_up.errors import APPLY_FAILED, UpError, UsageError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import DOCTOR, Facts, gather
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.host.resources import load_per_core
+from owlclaw_up.listeners import both, logger
 from owlclaw_up.model import (
     Action,
     Decision,
@@ -27,6 +28,7 @@ from owlclaw_up.model import (
     PlannedStep,
     StepReport,
     StepStarted,
+    silent,
 )
 from owlclaw_up.planner import plan
 from owlclaw_up.project import Project

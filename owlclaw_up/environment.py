@@ -25,11 +25,11 @@ from owlclaw_up.facts.remote import given_login
 from owlclaw_up.facts.servers import look_at_databases
 from owlclaw_up.host.base import Deadline
 from owlclaw_up.last_up import UpRecord
+from owlclaw_up.listeners import both, logger
 from owlclaw_up.model import (
     Action,
     Decided,
     Decision,
-    Event,
     Finding,
     Found,
     Listener,
@@ -39,7 +39,6 @@ from owlclaw_up.model import (
     Outcome,
     PlannedStep,
     Smoke,
-    StepFinished,
     StepReport,
     found,
     silent,
@@ -47,7 +46,7 @@ from owlclaw_up.model import (
 from owlclaw_up.modes import choose
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, dashboard_login, endpoints, failure, open_project, relative
-from owlclaw_up.receipts import Ledger, now_text, project_lock
+from owlclaw_up.receipts import Ledger, project_lock
 from owlclaw_up.remote_design import remote_findings
 from owlclaw_up.remote_settings import carried
 from owlclaw_up.server_choice import choose_server, refused_servers
@@ -427,36 +426,6 @@ def _findings(project: Project, facts: Facts, spec: StackSpec) -> tuple[Finding,
     if caught is not None:
         findings.append(caught)
     return tuple(findings)
-
-
-def logger(project: Project, command: str) -> Listener:
-    """Every finished step as a line of `logs/up.log`."""
-    path = project.ledger.logs / "up.log"
-
-    def log(event: Event) -> None:
-        if isinstance(event, StepFinished):
-            report = event.report
-            text = f"{command} {report.id} {report.action.word} {report.status} {report.seconds:.2f}s {report.detail}"
-        elif isinstance(event, Decided):
-            text = f"{command} decided {event.decision.mode.value}: {event.decision.why}"
-        elif isinstance(event, Note):
-            text = f"{command} {event.text}"
-        else:
-            return
-        if path.parent.exists():
-            project.host.files.append(path, f"{now_text(project.host.clock)} {project.redact(text)}\n")
-
-    return log
-
-
-def both(one: Listener, other: Listener) -> Listener:
-    """A listener that tells two."""
-
-    def listen(event: Event) -> None:
-        one(event)
-        other(event)
-
-    return listen
 
 
 __all__ = [

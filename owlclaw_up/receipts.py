@@ -26,6 +26,9 @@ from owlclaw_up.model import Mode, Secret
 STATE_DIR = ".owlclaw-up"
 SCHEMA = 1
 _PASSWORD_BYTES = 18
+_LOCK = "lock"
+# Who has the lock, in words.
+HOLDER = "lock.holder"
 _LOCK_POLL = 0.1
 
 
@@ -143,7 +146,7 @@ class Ledger:
     @property
     def blank(self) -> bool:
         """Whether the state directory holds no more than every command makes there before it begins."""
-        return {path.name for path in self.directory.iterdir()} <= {".gitignore", "logs", "lock", "lock.holder"}
+        return {path.name for path in self.directory.iterdir()} <= {".gitignore", "logs", _LOCK, HOLDER}
 
     def load(self) -> None:
         """Read both files again; another command may have written them while this one waited for the lock."""
@@ -353,8 +356,8 @@ def project_lock(ledger: Ledger, command: str, timeout: float, waiting: Any) -> 
     """
     import filelock
 
-    holder_path = ledger.directory / "lock.holder"
-    lock = filelock.FileLock(ledger.directory / "lock", mode=0o600)
+    holder_path = ledger.directory / HOLDER
+    lock = filelock.FileLock(ledger.directory / _LOCK, mode=0o600)
     begun = ledger.clock.monotonic()
     holder = ""
     ledger.prepare()

@@ -6,14 +6,15 @@ import dataclasses
 
 from owlclaw_up.checks.shadows import shadow_findings
 from owlclaw_up.checks.tokens import token_findings
-from owlclaw_up.environment import both, logger, prepare, silent
+from owlclaw_up.environment import prepare
 from owlclaw_up.errors import PreconditionError, UpError
 from owlclaw_up.executor import apply
 from owlclaw_up.facts import EnvPlaces
 from owlclaw_up.facts.dotenv import look_for_shadows
 from owlclaw_up.facts.tokens import TokenFacts, dials, look_at_tokens, tokens_in_use
 from owlclaw_up.host.base import Deadline
-from owlclaw_up.model import Action, Finding, Listener, Mode, Note, Outcome
+from owlclaw_up.listeners import both, logger
+from owlclaw_up.model import Action, Finding, Listener, Mode, Note, Outcome, silent
 from owlclaw_up.modes import MODES
 from owlclaw_up.planner import Plan, plan
 from owlclaw_up.project import NoEnvironment, Project, failure, relative

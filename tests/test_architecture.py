@@ -56,6 +56,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "remote_settings",
         "project",
         "last_up",
+        "listeners",
         "standing",
         "ways_on",
         "environment",

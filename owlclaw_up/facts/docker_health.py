@@ -22,8 +22,8 @@ from owlclaw_up.host.base import Ran, on_this_machine
 from owlclaw_up.host.docker import DockerEngine
 from owlclaw_up.host.docker_base import ContainerLook, DockerLook, EngineInfo
 from owlclaw_up.host.docker_engines import current_context, find_compose, without_compose
-from owlclaw_up.host.local import answers_tcp
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.host.postgres_url import parse_url
 from owlclaw_up.model import Fact, Found, Mode, Unknown
 from owlclaw_up.receipts import Ledger

@@ -12,8 +12,8 @@ from owlclaw_up.facts.place import serves_by_sidecar
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.stack import running_engine
 from owlclaw_up.host.base import ProcessId
-from owlclaw_up.host.local import answers_tcp
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.host.process_look import is_suspended, listening_everywhere
 from owlclaw_up.model import Absent, Fact, Found, Mode, Secret
 from owlclaw_up.receipts import Ledger

@@ -14,10 +14,11 @@ from owlclaw_up.facts.dotenv import BACKUP_SUFFIX
 from owlclaw_up.facts.servers import admin_login
 from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.host.embedded import bases_of
-from owlclaw_up.host.local import answers_tcp, start_time
+from owlclaw_up.host.local import start_time
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.host.running import RunningProgram, programs_in
-from owlclaw_up.receipts import Ledger
+from owlclaw_up.receipts import HOLDER, Ledger
 from owlclaw_up.settings import Settings
 from owlclaw_up.spec import SIDECAR_KEEPER
 
@@ -82,7 +83,7 @@ def look_for_leftovers(host: Host, settings: Settings, ledger: Ledger) -> Leftov
 
 def _holder(ledger: Ledger) -> tuple[Path | None, str]:
     """A note of who holds the lock that a dead one has left; and who does hold it."""
-    path = ledger.directory / "lock.holder"
+    path = ledger.directory / HOLDER
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

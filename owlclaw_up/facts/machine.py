@@ -24,8 +24,9 @@ from owlclaw_up.host.bundle_base import ENGINE, Bundle
 from owlclaw_up.host.docker_engines import answering
 from owlclaw_up.host.embedded import find_binaries
 from owlclaw_up.host.image_names import leaves_machine, on_mirror
-from owlclaw_up.host.local import available_memory, look_at_port, port_owners
+from owlclaw_up.host.local import available_memory
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import look_at_port, port_owners
 from owlclaw_up.model import Absent, Fact, Found, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings

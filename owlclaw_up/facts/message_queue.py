@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from owlclaw_up.facts.side_by_side import ask
-from owlclaw_up.host.local import answers_tcp
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.model import Absent, Fact, Found
 from owlclaw_up.settings import Settings
 

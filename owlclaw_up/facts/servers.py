@@ -14,8 +14,8 @@ from owlclaw_up.facts.side_by_side import ask
 from owlclaw_up.facts.values import DatabasesLook, LoginLook, ServerCandidate
 from owlclaw_up.host.base import DatabaseLook, ServerLogin, ServerLook, ServerRefusal, on_this_machine
 from owlclaw_up.host.embedded import SUPERUSER
-from owlclaw_up.host.local import answers_tcp
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.host.postgres_url import parse_url
 from owlclaw_up.model import Found, Secret, Unknown
 from owlclaw_up.receipts import Ledger

@@ -14,8 +14,9 @@ from owlclaw_up.facts.place import EnginePlace, engine_place, serves_by_sidecar
 from owlclaw_up.facts.servers import admin_login, look_at_databases
 from owlclaw_up.facts.values import DatabasesLook, EngineLook, StackLook, TokenLook
 from owlclaw_up.host.base import ProcessId
-from owlclaw_up.host.local import answers_tcp, processes_in
+from owlclaw_up.host.local import processes_in
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import answers_tcp
 from owlclaw_up.model import Absent, Secret, Unknown
 from owlclaw_up.receipts import Ledger
 from owlclaw_up.settings import Settings

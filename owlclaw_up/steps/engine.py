@@ -12,7 +12,7 @@ from owlclaw_up.facts import Facts
 from owlclaw_up.facts.machine import port_range
 from owlclaw_up.facts.stack import known_engines, running_engine
 from owlclaw_up.host.base import ProcessId, Ran, wait_until
-from owlclaw_up.host.local import answers_tcp, look_at_port
+from owlclaw_up.host.ports import answers_tcp, look_at_port
 from owlclaw_up.model import Action, Change, unchanged
 from owlclaw_up.receipts import Ledger, now_text
 from owlclaw_up.spec import HATCHET_DATABASE, HEADLESS_PAGE, Fellow, NativeEngine, Ports, StackSpec

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from owlclaw_up import dotenv_text, environment
 from owlclaw_up.errors import ApplyFailed, PortTaken, UnknownSetting, UpError, UsageError
 from owlclaw_up.facts import gather
-from owlclaw_up.host.local import look_at_port
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import look_at_port
 from owlclaw_up.model import Outcome
 from owlclaw_up.modes import native_engine
 from owlclaw_up.project import Project, open_project

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from owlclaw_up.host.local import answers_tcp
+from owlclaw_up.host.ports import answers_tcp
 from tests.functional.tls import Certificate
 from tests.ports import free_port
 

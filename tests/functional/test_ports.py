@@ -19,8 +19,9 @@ from owlclaw_up.environment import up
 from owlclaw_up.errors import PortTaken
 from owlclaw_up.host.base import ProcessId
 from owlclaw_up.host.embedded import EmbeddedServers
-from owlclaw_up.host.local import LocalProcesses, look_at_port
+from owlclaw_up.host.local import LocalProcesses
 from owlclaw_up.host.machine import Host
+from owlclaw_up.host.ports import look_at_port
 from owlclaw_up.model import Note, Outcome
 from owlclaw_up.project import open_project
 from tests.conftest import Cli

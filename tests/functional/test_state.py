@@ -22,6 +22,7 @@ import pytest
 
 from owlclaw_up.environment import up
 from owlclaw_up.host.local import LocalFiles
+from owlclaw_up.host.local import processes_in as programs_in
 from owlclaw_up.host.machine import Host
 from owlclaw_up.model import Action
 from owlclaw_up.project import open_project
@@ -362,6 +363,18 @@ def test_a_refusal_leaves_what_it_found(mock_cli: Cli) -> None:
                 (folder / name).mkdir(parents=True, exist_ok=True)
             assert mock_cli.json("--smoke", "none", code=3)["error"]["code"] == "port-taken"
             assert folder.exists() == ("backups" in found)
+
+
+def test_the_state_directory_may_be_on_another_disk(mock_cli: Cli) -> None:
+    link, disk = mock_cli.root / ".owlclaw-up", mock_cli.root.parent / "disk"
+    disk.mkdir()
+    link.symlink_to(disk)
+    mock_cli.json("--smoke", "none")
+    with subprocess.Popen(["sleep", "60"], cwd=link) as working:
+        assert [found.pid for found in programs_in(link, {"sleep"})] == [working.pid]
+        working.kill()
+    mock_cli.json("down", "--purge", "--yes")
+    assert link.is_symlink() and list(disk.iterdir()) == []
 
 
 def end(child: subprocess.Popen[str]) -> None:
